@@ -1,0 +1,1 @@
+"""What answers Setup's questions: answer file, guest plans, their validation, the cidata disc."""

@@ -1,0 +1,1 @@
+"""Images, pins and settings: YAML files in, frozen checked data out."""

@@ -1,0 +1,1 @@
+"""What every other layer stands on; knows nothing of Windows or of images."""

@@ -1,0 +1,36 @@
+"""Locks between processes that no crash leaves behind: ``flock`` ends with its holder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def _holder(handle: int) -> str:
+    return os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+
+
+@contextlib.contextmanager
+def lock(path: Path, waiting: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
+    """Hold the lock file ``path``; while another process has it, say who through ``waiting``.
+
+    ``waiting`` is called once, with the holder's own words (its pid and what it does).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting(_holder(handle))
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        os.ftruncate(handle, 0)
+        started = time.strftime("%H:%M:%S")
+        os.pwrite(handle, f"process {os.getpid()}, since {started}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)

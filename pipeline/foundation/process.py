@@ -1,0 +1,169 @@
+"""The one way to run a program: arguments as a list, stdin closed, a known environment, a deadline.
+
+Goes in: an argument list and where its output goes. Comes out: a finished process, or an error that
+carries the exit code or signal, the last lines of output, the log's path and the command as one can
+paste it. No other module imports ``subprocess``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pipeline.foundation.errors import MissingRequirement, PipelineError
+
+# What a program may see of our environment: nothing that changes its output or leaks a secret.
+PASSED_ON = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "USER",
+    "LOGNAME",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+)
+TAIL_LINES = 20
+
+Argv = Sequence[str | os.PathLike[str]]
+
+
+class ProgramFailed(PipelineError):
+    """A program ended with a failure or ran past its deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that ended with exit code 0; ``output`` is what it wrote to stdout."""
+
+    output: str
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment a program gets: the whitelisted variables, the C locale, and ``extra``."""
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return kept | {"LC_ALL": "C.UTF-8", "TZ": "UTC"} | dict(extra or {})
+
+
+def pasteable(argv: Argv) -> str:
+    """The command line as one can paste it into a shell."""
+    return shlex.join(os.fspath(word) for word in argv)
+
+
+def find_program(name: str, hint: str = "") -> Path:
+    """The path of ``name`` on PATH (and in the sbin folders, absent from many users' PATH)."""
+    search = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"))
+    found = shutil.which(name, path=search)
+    if not found:
+        raise MissingRequirement(f"{name} is not installed", hint=hint or "run: golden doctor")
+    return Path(found)
+
+
+def ending(code: int) -> str:
+    """``exit code 1`` or ``killed by SIGTERM``."""
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def tail(text: str, lines: int = TAIL_LINES) -> str:
+    """The last ``lines`` lines of ``text``, indented."""
+    return "\n".join(f"    {line}" for line in text.strip().splitlines()[-lines:])
+
+
+def _failure(argv: Argv, how: str, output: str, log: Path | None, hint: str) -> ProgramFailed:
+    name = Path(os.fspath(argv[0])).name
+    parts = [f"{name} failed: {how}", tail(output), f"  command: {pasteable(argv)}"]
+    return ProgramFailed("\n".join(part for part in parts if part), hint=hint, evidence=log)
+
+
+def run(
+    argv: Argv,
+    *,
+    deadline: float,
+    log: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    ok: Sequence[int] = (0,),
+    hint: str = "",
+) -> Finished:
+    """Run a program to its end; stderr (and stdout, when ``log`` is given) goes to the log.
+
+    ``deadline`` is in seconds. Raises :class:`ProgramFailed`, or :class:`MissingRequirement` when
+    there is no such program.
+    """
+    program = find_program(os.fspath(argv[0]))
+    command = [os.fspath(program), *map(os.fspath, argv[1:])]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment(env),
+            cwd=cwd,
+            timeout=deadline,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        seen = (expired.stdout or b"") + (expired.stderr or b"")
+        text = seen.decode(errors="replace") if isinstance(seen, bytes) else seen
+        raise _failure(command, f"not done within {deadline:g} s", text, log, hint) from None
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as stream:
+            stream.write(f"$ {pasteable(command)}\n{done.stdout}{done.stderr}")
+    if done.returncode not in ok:
+        raise _failure(command, ending(done.returncode), done.stdout + done.stderr, log, hint)
+    return Finished(done.stdout)
+
+
+async def spawn(
+    argv: Argv, *, log: IO[bytes], pass_fds: Sequence[int] = (), cwd: Path | None = None
+) -> asyncio.subprocess.Process:
+    """Start a program that lives beside us; it is killed by the kernel when this process dies.
+
+    ``setpriv --pdeathsig`` does that even for SIGKILL and the out-of-memory killer. The program runs
+    in a session of its own, so that a Ctrl-C on the terminal reaches us alone and we stop it in order.
+    """
+    wrapper = [os.fspath(find_program("setpriv", hint="install util-linux")), "--pdeathsig", "KILL"]
+    program = os.fspath(find_program(os.fspath(argv[0])))
+    process = await asyncio.create_subprocess_exec(
+        *wrapper,
+        program,
+        *map(os.fspath, argv[1:]),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=environment(),
+        cwd=cwd,
+        pass_fds=tuple(pass_fds),
+        start_new_session=True,
+    )
+    return process
+
+
+async def stop(process: asyncio.subprocess.Process, patience: float = 5.0) -> int:
+    """End a program: SIGTERM, after ``patience`` seconds SIGKILL; returns its exit code."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            break
+        with suppress(ProcessLookupError):
+            process.send_signal(sign)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), patience)
+    return await process.wait()

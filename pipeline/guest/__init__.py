@@ -1,0 +1,1 @@
+"""A running guest, over SSH: commands, files, the agent and its results."""

@@ -1,0 +1,1 @@
+"""Virtual machines: how one is started, watched and stopped, with everything that belongs to it."""

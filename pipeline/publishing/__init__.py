@@ -1,0 +1,1 @@
+"""From a sealed disk to something people can download, verify and run."""
