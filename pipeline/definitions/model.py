@@ -62,7 +62,7 @@ class Pin:
     """An artifact's source and digest. Exactly one of ``urls``, ``file`` and ``made`` is given.
 
     ``urls`` are mirrors in order; ``file`` is a path on this host (retail media); ``made`` names a
-    part of the rehearsal that this project builds itself, whose identity is its recipe, not a digest.
+    part of the rehearsal that this project builds itself: its identity is its recipe, not a digest.
     """
 
     name: str

@@ -15,7 +15,7 @@ def _holder(handle: int) -> str:
 
 
 @contextlib.contextmanager
-def lock(path: Path, waiting: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
+def lock(path: Path, waiting: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Hold the lock file ``path``; while another process has it, say who through ``waiting``.
 
     ``waiting`` is called once, with the holder's own words (its pid and what it does).

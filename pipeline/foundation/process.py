@@ -58,6 +58,10 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | {"LC_ALL": "C.UTF-8", "TZ": "UTC"} | dict(extra or {})
 
 
+def _words(argv: Argv) -> list[str]:
+    return [os.fspath(word) for word in argv]
+
+
 def pasteable(argv: Argv) -> str:
     """The command line as one can paste it into a shell."""
     return shlex.join(os.fspath(word) for word in argv)
@@ -106,7 +110,7 @@ def run(
     there is no such program.
     """
     program = find_program(os.fspath(argv[0]))
-    command = [os.fspath(program), *map(os.fspath, argv[1:])]
+    command = [os.fspath(program), *_words(argv[1:])]
     try:
         done = subprocess.run(
             command,
@@ -135,17 +139,18 @@ def run(
 async def spawn(
     argv: Argv, *, log: IO[bytes], pass_fds: Sequence[int] = (), cwd: Path | None = None
 ) -> asyncio.subprocess.Process:
-    """Start a program that lives beside us; it is killed by the kernel when this process dies.
+    """Start a program that lives beside us; the kernel kills it when this process dies.
 
-    ``setpriv --pdeathsig`` does that even for SIGKILL and the out-of-memory killer. The program runs
-    in a session of its own, so that a Ctrl-C on the terminal reaches us alone and we stop it in order.
+    ``setpriv --pdeathsig`` does that even for SIGKILL and the out-of-memory killer. The program
+    runs in a session of its own, so that a Ctrl-C on the terminal reaches us alone and we stop it
+    in order.
     """
     wrapper = [os.fspath(find_program("setpriv", hint="install util-linux")), "--pdeathsig", "KILL"]
     program = os.fspath(find_program(os.fspath(argv[0])))
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *wrapper,
         program,
-        *map(os.fspath, argv[1:]),
+        *_words(argv[1:]),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -154,7 +159,6 @@ async def spawn(
         pass_fds=tuple(pass_fds),
         start_new_session=True,
     )
-    return process
 
 
 async def stop(process: asyncio.subprocess.Process, patience: float = 5.0) -> int:

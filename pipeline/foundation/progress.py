@@ -1,8 +1,8 @@
 """Progress as people and logs see it.
 
-Goes in: events of a long job (phase begins, so much is done, something happened). Comes out: one live
-line per job on a terminal, plain heartbeat lines elsewhere. Jobs only know the :class:`Progress`
-interface; :func:`reporter` picks the one that fits where we run.
+Goes in: events of a long job (phase begins, so much is done, something happened). Comes out: one
+live line per job on a terminal, plain heartbeat lines elsewhere. Jobs only know the
+:class:`Progress` interface; :func:`reporter` picks the one that fits where we run.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The stand-in for Windows: a medium, drivers and a guest that keep the contracts without Windows."""
+"""The stand-in for Windows: a medium, drivers and a guest that keep the same contracts."""
