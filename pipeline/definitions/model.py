@@ -159,7 +159,7 @@ class Image:
     openssh: str | None = None
     rehearsal: bool = False
     user: str = "golden"
-    host_name: str = "golden"
+    host_name: str = "golden-build"
     machine: Machine = Machine()
     locale: Locale = Locale()
     provision: tuple[Step, ...] = ()
