@@ -8,6 +8,7 @@ paste it. No other module imports ``subprocess``.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import shlex
 import shutil
@@ -17,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from pipeline.foundation.errors import MissingRequirement, PipelineError
 
@@ -37,6 +38,7 @@ PASSED_ON = (
     "NO_PROXY",
 )
 TAIL_LINES = 20
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Argv = Sequence[str | os.PathLike[str]]
 
@@ -134,6 +136,34 @@ def run(
     if done.returncode not in ok:
         raise _failure(command, ending(done.returncode), done.stdout + done.stderr, log, hint)
     return Finished(done.stdout)
+
+
+def run_shown(argv: Argv, *, cwd: Path | None = None) -> None:
+    """Run a program of one's own in the foreground, its output going where ours goes.
+
+    For tools that people watch (the test runner): it gets our environment and our stdout. Raises
+    :class:`ProgramFailed` with its exit code.
+    """
+    done = subprocess.run(_words(argv), stdin=subprocess.DEVNULL, cwd=cwd, check=False)
+    if done.returncode != 0:
+        raise ProgramFailed(f"{Path(os.fspath(argv[0])).name} failed: {ending(done.returncode)}")
+
+
+def replace_by(argv: Argv) -> NoReturn:
+    """Become another program that talks to the user (``ssh``, ``less``)."""
+    os.execv(find_program(os.fspath(argv[0])), _words(argv))
+
+
+def die_with_parent() -> None:
+    """Let the kernel interrupt this process when its parent dies, however it dies.
+
+    For worker processes of the task graph: SIGKILL to the main process must not leave a worker that
+    goes on building. SIGINT, so that the worker stops its machine in order.
+    """
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT) != 0 or os.getppid() != parent:
+        signal.raise_signal(signal.SIGINT)
 
 
 async def spawn(

@@ -1,0 +1,85 @@
+"""The task graph: one row a kind of task. ``doit list`` shows them, ``doit build`` runs the main job.
+
+    fetch:<artifact> ──► media ──► render ──► cidata ──► install ──► provision ──► check
+                                                                         └──► seal ──► prove ──► publish
+
+Each stage of an image is a task ``<stage>:<image>``; its receipt under ``output/build/<image>/`` is its
+target and the file that later stages depend on. What a stage does and what goes into it is in
+``pipeline/stages/<stage>.py``; why one would run says ``golden plan``.
+"""
+
+from pipeline.stages.tasks import Graph
+
+GRAPH = Graph.load()
+
+DOIT_CONFIG = {
+    "backend": "sqlite3",
+    "dep_file": GRAPH.database,
+    "default_tasks": ["build"],
+    "verbosity": 2,
+}
+
+
+def task_fetch():
+    """Download an artifact, or make it for the rehearsal, and verify it."""
+    yield from GRAPH.fetch_tasks()
+
+
+def task_licence():
+    """See that Microsoft's licence terms were accepted."""
+    yield from GRAPH.licence_tasks()
+
+
+def task_media():
+    """Hold the Windows medium against its pin and resolve the edition."""
+    yield from GRAPH.stage_tasks("media")
+
+
+def task_render():
+    """Render and validate answer files and guest plans."""
+    yield from GRAPH.stage_tasks("render")
+
+
+def task_cidata():
+    """Build the disc that answers Setup's questions."""
+    yield from GRAPH.stage_tasks("cidata")
+
+
+def task_install():
+    """Install Windows, headless, onto the base disk."""
+    yield from GRAPH.stage_tasks("install")
+
+
+def task_provision():
+    """Bring the guest into the declared state, on an overlay."""
+    yield from GRAPH.stage_tasks("provision")
+
+
+def task_check():
+    """Assert every declared state after a restart."""
+    yield from GRAPH.stage_tasks("check")
+
+
+def task_seal():
+    """Clean, remove every build credential, generalise."""
+    yield from GRAPH.stage_tasks("seal")
+
+
+def task_prove():
+    """Boot a clone as a consumer would, and run the checks there."""
+    yield from GRAPH.stage_tasks("prove")
+
+
+def task_publish():
+    """Compress, describe and publish a version."""
+    yield from GRAPH.stage_tasks("publish")
+
+
+def task_build():
+    """Build the images that the settings name; build:NAME builds one."""
+    yield from GRAPH.build_tasks()
+
+
+def task_test():
+    """Run all tests; test-unit runs those that take seconds."""
+    yield from GRAPH.test_tasks()

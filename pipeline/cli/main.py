@@ -1,0 +1,64 @@
+"""``golden``: what operators and consumers type.
+
+Each command is a module of this package with ``add(parser)`` for its options and ``run(args) -> int``
+for its work; it is imported only when it is used, so that ``golden --help`` answers at once.
+
+Exit codes: 0 done · 1 failed, or findings · 2 wrong use, or broken definitions · 3 something is missing
+on this host · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from pipeline.foundation.errors import PipelineError
+
+COMMANDS = {
+    "plan": "say for each stage whether it will run, and why",
+    "media": "list the editions on a Windows medium: a file, or a URL without downloading it",
+    "lint": "check answer files, ours or not",
+    "render": "write an image's answer files and plans, without any download",
+    "rehearsal": "make the stand-in medium that needs no Windows",
+    "purge": "remove an artifact from the cache",
+}
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="golden",
+        description="Golden Windows disk images: look, check and use.",
+        epilog="Images are built with: doit build:NAME",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name in argv[:1]:
+            module = importlib.import_module(f"pipeline.cli.{name}")
+            module.add(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; problems that a user can act upon are one clean message on stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parser(words).parse_args(words)
+        code: int = args.run(args)
+    except PipelineError as error:
+        print(f"golden: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("golden: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""``golden purge``: remove artifacts from the cache, which ``doit clean`` never does."""
+
+from __future__ import annotations
+
+import argparse
+
+from pipeline.definitions.loader import load
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.paths import Workspace
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Options of ``golden purge``."""
+    parser.add_argument("artifact", nargs="+", help="the name of a pin")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Remove each artifact with its receipt and partial downloads."""
+    from pipeline.inputs.fetch import purge
+
+    workspace = Workspace.default()
+    pins = load(workspace).pins
+    for name in args.artifact:
+        if name not in pins:
+            raise PipelineError(f"there is no pin {name!r}", hint=f"pins: {', '.join(pins)}")
+        purge(pins[name], workspace)
+    return 0

@@ -1,0 +1,118 @@
+"""The manifest of a published version: what it is, what went in, how long it is good for."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.definitions.model import Image, MediaFacts, Pin
+
+SCHEMA = 1
+DISK = "disk.qcow2"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The published disk image: sizes in bytes, ``virtual_size`` as the guest sees it."""
+
+    size: int
+    virtual_size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What the stages know of one build."""
+
+    build_id: str
+    stages: Mapping[str, str]
+    tools: Mapping[str, str]
+    timings: Mapping[str, float]
+    checks: Mapping[str, int]
+
+
+def utc(moment: datetime.datetime) -> str:
+    """``2026-11-23T08:15:00Z``."""
+    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def version_of(build: str, day: datetime.date, folder: Path) -> str:
+    """The next free version: Windows build, day, and a counter, as ``26100.32230-20261123.1``."""
+    stem = f"{build}-{day:%Y%m%d}"
+    taken = {path.name for path in folder.glob(f"{stem}.*")} if folder.is_dir() else set()
+    return next(name for n in range(1, 10_000) if (name := f"{stem}.{n}") not in taken)
+
+
+def licence(facts: MediaFacts, built: datetime.datetime, *, rehearsal: bool) -> dict[str, Any]:
+    """What the licence of the Windows inside says, and which clock runs.
+
+    Evaluation media: each machine has ten days to activate online, and runs for
+    ``evaluation_days`` from then; an image is refreshed as if that clock ran from its build.
+    """
+    if rehearsal:
+        return {"note": "A stand-in for rehearsals; contains no Windows.", "expires_at": None}
+    if facts.evaluation_days is None:
+        return {"note": "Windows is licensed by whoever runs this image.", "expires_at": None}
+    expires = built + datetime.timedelta(days=facts.evaluation_days)
+    return {
+        "note": (
+            f"Windows evaluation: each machine activates online within 10 days of its first boot, "
+            f"then runs for {facts.evaluation_days} days. Not for redistribution."
+        ),
+        "expires_at": utc(expires),
+    }
+
+
+def manifest(  # noqa: PLR0913 - each is one part of the document
+    image: Image,
+    facts: MediaFacts,
+    pins: Sequence[Pin],
+    identities: Mapping[str, str],
+    disk: Disk,
+    built: Built,
+    version: str,
+    moment: datetime.datetime,
+) -> dict[str, Any]:
+    """The whole document, JSON-able, without anything that is secret or names the build host."""
+    return {
+        "schema": SCHEMA,
+        "image": image.name,
+        "title": image.title,
+        "version": version,
+        "build_id": built.build_id,
+        "rehearsal": image.rehearsal,
+        "windows": {
+            "build": facts.build,
+            "edition": image.edition,
+            "architecture": facts.architecture,
+            "language": image.locale.language,
+            "release": str(image.release),
+        },
+        "machine": {
+            "firmware": str(image.machine.firmware),
+            "cpus": image.machine.cpus,
+            "memory": int(image.machine.memory),
+            "tpm": image.machine.tpm,
+            "secure_boot": image.machine.secure_boot,
+        },
+        "disk": {
+            "file": DISK,
+            "format": "qcow2",
+            "compression": "zstd",
+            "size": disk.size,
+            "virtual_size": disk.virtual_size,
+            "sha256": disk.sha256,
+        },
+        "inputs": {
+            pin.name: {"version": pin.version, "identity": identities[pin.name]} for pin in pins
+        },
+        "stages": dict(built.stages),
+        "timings": dict(built.timings),
+        "tools": dict(built.tools),
+        "checks": dict(built.checks),
+        "built_at": utc(moment),
+        "licence": licence(facts, moment, rehearsal=image.rehearsal),
+    }

@@ -1,0 +1,208 @@
+"""The glue to doit: decisions become tasks, errors become one clean line.
+
+Goes in: definitions and receipts. Comes out: task dictionaries. A task's targets and file
+dependencies are receipts and other small files, never a disk image.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from doit.exceptions import TaskFailed
+from doit.tools import config_changed
+
+from pipeline.definitions.loader import load
+from pipeline.definitions.model import Definitions, Pin
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.paths import Workspace, shown
+from pipeline.foundation.process import die_with_parent, run_shown
+from pipeline.foundation.progress import reporter
+from pipeline.stages import artifacts
+from pipeline.stages.build import Build
+from pipeline.stages.graph import STAGES
+from pipeline.stages.plan import Decision, State, decide
+from pipeline.stages.runner import run_stage
+
+Task = dict[str, Any]
+UNCAPTURED = {"capture": False}
+TESTS = {"test": ["tests"], "test-unit": ["tests", "-m", "not integration and not powershell"]}
+
+
+def _clean_line(action: str, **arguments: str) -> TaskFailed | None:
+    """Run one action; what the user can act upon becomes a failure without a traceback.
+
+    A top-level function with plain arguments: with ``-n`` doit sends it to other processes.
+    """
+    if multiprocessing.parent_process() is not None:
+        die_with_parent()
+    try:
+        ACTIONS[action](**arguments)
+    except PipelineError as error:
+        return TaskFailed(str(error))
+    return None
+
+
+def _fetch(pin: str) -> None:
+    graph = Graph.load()
+    artifacts.obtain(graph.definitions.pins[pin], graph.workspace, reporter(f"fetch:{pin}"))
+
+
+def _licence(image: str) -> None:
+    graph = Graph.load()
+    if not graph.definitions.images[image].rehearsal and not graph.definitions.settings.accept_eula:
+        raise PipelineError(
+            f"{image} contains Windows: its licence terms have to be accepted once",
+            hint="read https://www.microsoft.com/useterms, then put `accept_eula: true` into "
+            "golden.yaml or set GOLDEN_ACCEPT_EULA=1; `doit build:rehearsal` needs no licence",
+        )
+
+
+def _stage(image: str, stage: str) -> None:
+    build = Graph.load().build(image)
+    run_stage(build, stage, STAGES, reporter(f"{stage}:{image}"))
+
+
+def _pytest(name: str) -> None:
+    run_shown([sys.executable, "-m", "pytest", *TESTS[name]], cwd=Workspace.default().root)
+
+
+ACTIONS = {"fetch": _fetch, "licence": _licence, "stage": _stage, "pytest": _pytest}
+
+
+def action(name: str, **arguments: str) -> tuple[Any, list[str], dict[str, str]]:
+    """A doit action that survives being sent to another process."""
+    return (_clean_line, [name], arguments)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All tasks, from the definitions of one checkout."""
+
+    definitions: Definitions
+    workspace: Workspace
+
+    @classmethod
+    @functools.cache
+    def load(cls) -> Graph:
+        """Read the definitions; problems in them end the program with a list, not a traceback."""
+        workspace = Workspace.default()
+        workspace.output.mkdir(parents=True, exist_ok=True)
+        _stop_on_signals()
+        try:
+            return cls(load(workspace), workspace)
+        except PipelineError as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(2) from None
+
+    @property
+    def database(self) -> str:
+        """Where doit remembers; its loss costs milliseconds, as receipts decide."""
+        return os.fspath(self.workspace.output / ".doit.db")
+
+    def build(self, image: str) -> Build:
+        """The build of one image."""
+        return Build.of(image, self.definitions, self.workspace)
+
+    @functools.cached_property
+    def decisions(self) -> Mapping[str, Mapping[str, Decision]]:
+        """What becomes of every stage of every image, by image and stage."""
+        return {
+            image: {d.name: d for d in decide(self.build(image), STAGES)}
+            for image in self.definitions.images
+        }
+
+    def fetch_tasks(self) -> Iterator[Task]:
+        """One task per artifact."""
+        for name, pin in self.definitions.pins.items():
+            yield {
+                "name": name,
+                "actions": [action("fetch", pin=name)],
+                "uptodate": [
+                    artifacts.available(pin, self.workspace) is not None,
+                    config_changed(artifacts.identity(pin)),
+                ],
+                "targets": [] if pin.made else [self._receipt_of(pin)],
+                "io": UNCAPTURED,
+            }
+
+    def licence_tasks(self) -> Iterator[Task]:
+        """One task per image, before anything is downloaded for it."""
+        for image in self.definitions.images:
+            yield {"name": image, "actions": [action("licence", image=image)]}
+
+    def stage_tasks(self, stage: str) -> Iterator[Task]:
+        """One task per image for this stage."""
+        for image in self.definitions.images:
+            yield {"name": image, "io": UNCAPTURED, **self._stage_task(image, stage)}
+
+    def build_tasks(self) -> Iterator[Task]:
+        """``build`` for the images of the settings, ``build:NAME`` for one."""
+        for image in self.definitions.images:
+            yield {
+                "basename": f"build:{image}",
+                "actions": None,
+                "task_dep": [f"publish:{image}"],
+                "doc": self.definitions.images[image].title,
+            }
+        chosen = self.definitions.settings.build
+        yield {
+            "basename": "build",
+            "actions": None,
+            "task_dep": [f"publish:{image}" for image in chosen],
+            "doc": f"Build the images that the settings name: {', '.join(chosen)}",
+        }
+
+    def test_tasks(self) -> Iterator[Task]:
+        """The test suites, through pytest."""
+        for name in TESTS:
+            yield {"basename": name, "actions": [action("pytest", name=name)], "io": UNCAPTURED}
+
+    def _stage_task(self, image: str, name: str) -> Task:
+        decision = self.decisions[image][name]
+        stage = decision.examined.stage
+        task: Task = {"actions": [action("stage", image=image, stage=name)]}
+        before = [n for n in (*stage.stands_on, *stage.after)]
+        task["task_dep"] = [f"{n}:{image}" for n in before]
+        receipt = self.workspace.receipt(image, name)
+        if decision.state is State.SKIP or (decision.state is State.CURRENT and not receipt.exists()):
+            return task | {"uptodate": [True]}
+        made = {receipt, *stage.files(self.build(image))}
+        task["targets"] = sorted(shown(path) for path in made)
+        task["file_dep"] = [shown(path) for path in self._files(image, before)]
+        task["uptodate"] = [decision.state is State.CURRENT]
+        if decision.state is State.RUN:
+            fetches = [f"fetch:{pin}" for pin in stage.artifacts(self.build(image))]
+            task["task_dep"] = [f"licence:{image}", *fetches, *task["task_dep"]]
+        return task
+
+    def _files(self, image: str, before: list[str]) -> Iterator[Path]:
+        """The small files that a stage depends on: receipts, or the very bytes of a pure stage."""
+        for name in before:
+            decision = self.decisions[image][name]
+            receipt = self.workspace.receipt(image, name)
+            if decision.state is State.RUN or (decision.state is State.CURRENT and receipt.exists()):
+                yield from decision.examined.stage.files(self.build(image))
+
+    def _receipt_of(self, pin: Pin) -> str:
+        return shown(self.workspace.fetch_receipt(pin.name))
+
+
+def _stop_on_signals() -> None:
+    """SIGTERM and a closed terminal end a run as Ctrl-C does: in order, with results kept."""
+
+    def stop(number: int, frame: object) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid:
+                os.kill(child.pid, signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
