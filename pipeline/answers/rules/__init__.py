@@ -1,0 +1,1 @@
+"""What Windows Setup wants of an answer file, as rules that each name the fact they rest on."""
