@@ -1,8 +1,8 @@
 """Artifacts: fetched once, verified while they arrive, never again.
 
-Goes in: a pin (URLs, or a file on this host). Comes out: the path of the verified file, in the cache
-by its digest or in place, and a receipt. Nothing unverified ever has the final name; two processes
-that want the same artifact share one download.
+Goes in: a pin (URLs, or a file on this host). Comes out: the path of the verified file, in the
+cache by its digest or in place, and a receipt. Nothing unverified ever has the final name; two
+processes that want the same artifact share one download.
 """
 
 from __future__ import annotations

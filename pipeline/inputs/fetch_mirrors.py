@@ -97,8 +97,9 @@ class Download:
                 self._transfer(url)
                 self._verify(url)
             except HttpError as error:
-                if error.status in _OTHER_RANGE:
+                if error.status in _OTHER_RANGE and self.part.size:
                     self.part.restart()
+                    error.transient = True  # without a range it may well answer
                 gained = self.part.size - best >= self.policy.worthwhile
                 failures, best = (1 if gained else failures + 1), max(best, self.part.size)
                 self._pause(error, failures)
@@ -189,11 +190,20 @@ class Download:
             raise HttpError(f"{shown_url(url)}: sends more than {human_bytes(most)}")
 
     def _wrong(self, url: str, complaint: str) -> None:
-        self.part.restart()
+        self._start_over_once(url, complaint)
         hint = "open the URL by hand; a mirror may serve it without the check"
         raise HttpError(
             f"{shown_url(url)}: sent {complaint}", hint=hint if "page" in complaint else ""
         )
+
+    def _start_over_once(self, url: str, found: str) -> None:
+        """Drop the part; what was put together from pieces is once more fetched whole."""
+        resumed = self.part.resumed
+        self.part.restart()
+        if resumed and self._may_start_over:
+            self._may_start_over = False
+            text = f"{shown_url(url)}: the resumed file is {found}; it is fetched whole"
+            raise HttpError(text, transient=True)
 
     def _verify(self, url: str) -> None:
         part, pin = self.part, self.pin
@@ -202,12 +212,8 @@ class Download:
         digest = part.digest()
         if digest == pin.sha256:
             return
-        resumed, size = part.resumed, part.size
-        part.restart()
-        if resumed and self._may_start_over:
-            self._may_start_over = False
-            text = f"{shown_url(url)}: the resumed file does not have the pinned SHA-256"
-            raise HttpError(f"{text}; it is fetched whole", transient=True)
+        size = part.size
+        self._start_over_once(url, "not the pinned one")
         raise HttpError(
             f"{shown_url(url)}: its SHA-256 ({size} bytes) is\n    {digest}, the pin says\n"
             f"    {pin.sha256}",

@@ -72,7 +72,8 @@ def content_range(text: str | None) -> tuple[int, int, int | None] | None:
 
 def file_name(pin: Pin) -> str:
     """What the artifact is called in the cache: the first URL's last part where that is a name."""
-    name = _UNSAFE.sub("_", unquote(urlsplit(pin.urls[0]).path.rpartition("/")[2]))
+    path, _, _ = pin.urls[0].partition("?")
+    name = _UNSAFE.sub("_", unquote(path.partition("#")[0].rpartition("/")[2]))
     if name.lstrip("._ ") == name and name and (pin.kind is Kind.FILE or "." in name):
         return name
     return f"{pin.name}.{pin.kind}"

@@ -63,6 +63,13 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return manager
 
 
+class _Session(requests.Session):
+    """A session that leaves redirects to us; the library would parse their targets all the same."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
 @dataclass(slots=True)
 class _Body:
     """Reads a body; notices a stall, a drip and the guard's cut."""
@@ -111,7 +118,7 @@ class Client:
         self.limits = limits or Limits()
         self._downgrade = downgrade
         self._guard = Guard()
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(self._guard))
@@ -148,7 +155,7 @@ class Client:
             if response.status_code not in _REDIRECTS or not target:
                 return response
             response.close()
-            source, url = url, urljoin(url, target)
+            source, url = url, _joined(url, target)
             if problem := redirect_problem(url, seen, MAX_REDIRECTS):
                 raise HttpError(f"{shown_url(source)}: {problem}")
             self._judge_downgrade(source, url)
@@ -192,6 +199,13 @@ class Client:
         validator = strong or response.headers.get("Last-Modified", "")
         body = _Body(response.raw, self._guard, self.limits, where)
         return Answer(response.url, status, start, total, validator, body.read)
+
+
+def _joined(source: str, target: str) -> str:
+    try:
+        return urljoin(source, target)
+    except ValueError:
+        raise HttpError(f"{shown_url(source)}: redirects to a malformed URL") from None
 
 
 def _refuse_failure(where: str, response: requests.Response) -> None:
