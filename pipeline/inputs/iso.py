@@ -73,10 +73,11 @@ def _damaged(name: str, size: int, descriptor: bytes, cause: Exception) -> Pipel
 class Iso:
     """An open disc image. Paths are joined by ``/`` and compared without case."""
 
-    def __init__(self, name: str, image: Any, size: int, disc: PyCdlib) -> None:
+    def __init__(self, name: str, image: Any, size: int, announced: int, disc: PyCdlib) -> None:
         self.name = name
         self._image = image
         self._size = size
+        self._announced = announced
         self._disc = disc
         self.view, self._index = _index(disc)
         self.label = _label(disc, self.view)
@@ -116,10 +117,9 @@ class Iso:
     def open(self, path: str) -> BinaryIO:
         """The file ``path`` as a seekable stream."""
         extents, length = self._extents(path)
-        end = max((offset + size for offset, size in extents), default=0)
-        if end > self._size + SECTOR or sum(size for _, size in extents) < length:
+        if self._is_cut(extents, length):
             raise PipelineError(
-                f"{self.name}: cut short: {path} reaches to byte {end}, the image to {self._size}",
+                f"{self.name}: cut short: the image ends at byte {self._size}, inside {path}",
                 hint="download it again",
             )
         return io.BufferedReader(Extents(self._image, extents, length))
@@ -143,6 +143,17 @@ class Iso:
             if self.view == "udf_path":  # the last extent may be rounded up to a block
                 length = int(self._disc.get_record(udf_path=real).get_data_length())
         return extents, length
+
+    def _is_cut(self, extents: list[tuple[int, int]], length: int) -> bool:
+        """Whether a file reaches beyond the image.
+
+        pycdlib shortens such a file outside UDF, so one that ends just where the image ends is
+        suspect too when the disc is said to be longer.
+        """
+        end = max((offset + size for offset, size in extents), default=0)
+        spare = sum(size for _, size in extents) - length  # a last extent rounded up to a block
+        missing = end - spare - self._size
+        return spare < 0 or missing > 0 or (missing == 0 and self._announced > self._size)
 
     def _bad_entry(self, path: str, cause: Exception) -> PipelineError:
         return PipelineError(f"{self.name}: damaged entry of {path}: {cause}")
@@ -248,4 +259,4 @@ def _parse(name: str, stream: Any) -> Iso:
     disc = PyCdlib()
     with _turning_errors(lambda cause: _damaged(name, size, descriptor, cause)):
         disc.open_fp(stream)
-        return Iso(name, stream, size, disc)
+        return Iso(name, stream, size, _announced(descriptor), disc)
