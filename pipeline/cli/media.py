@@ -7,8 +7,9 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from pipeline.inputs.media import Medium, as_json, as_pin, describe, read_medium
+from pipeline.inputs.media import Medium, as_facts, as_json, describe, read_medium
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +26,18 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(as_json(medium), indent=2))
         elif args.yaml:
-            print(as_pin(medium), end="")
+            print(as_block(as_facts(medium)))
         else:
             print(describe(medium))
     return 0
+
+
+def as_block(facts: dict[str, Any]) -> str:
+    """The facts as the ``media:`` block of a pin; JSON scalars are YAML scalars."""
+    editions = facts.pop("editions")
+    lines = ["media:", *(f"  {key}: {json.dumps(value)}" for key, value in facts.items())]
+    lines += ["  editions:", *(f"    - {json.dumps(edition)}" for edition in editions)]
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.answers.plans import recipe_identity
-from pipeline.foundation.files import canonical_json
+from pipeline.foundation.files import sha256_file
 from pipeline.stages import artifacts, payloads, render
 from pipeline.stages.build import Build, Made, Stage, Work
 from pipeline.stages.receipts import Inputs
@@ -27,14 +26,13 @@ def inputs(build: Build, _: Mapping[str, str]) -> Inputs:
     return {
         "revision": REVISION,
         "autounattend.xml": render.digest(render.answer_files(build)["autounattend.xml"]),
-        "bootstrap": recipe_identity(render.bootstrap(build)),
-        "payloads": payloads.identities(build, render.bootstrap(build)),
+        "bootstrap": payloads.identity(build, render.bootstrap(build)),
         "drivers": {
             "disc": artifacts.identity(build.pins[drivers.pin]),
             "release": str(build.image.release),
             "names": list(drivers.setup),
         },
-        "agent": render.guest_script(build.workspace.templates, "agent.ps1"),
+        "agent": sha256_file(render.guest_script(build, "agent.ps1")),
     }
 
 
@@ -45,22 +43,20 @@ def make(work: Work) -> Made:
     from pipeline.guest.keys import make_key_pair
 
     build = work.build
-    public = make_key_pair(work.folder / KEY)
+    public_key = make_key_pair(work.folder / KEY)
+    plan = payloads.resolved(build, render.bootstrap(build))
     answers = {
         "autounattend.xml": (work.upstream("render") / "autounattend.xml").read_bytes(),
-        **_bootstrap(build),
+        "golden/bootstrap.json": plan.json(),
     }
-    files: dict[str, bytes | Path] = {**substitute(answers, Credentials.generate(public))}
-    files |= payloads.files(build, render.bootstrap(build), "golden/payload")
-    files |= _drivers(build)
-    files["golden/agent.ps1"] = build.workspace.templates / "guest" / "agent.ps1"
+    files: dict[str, bytes | Path] = {
+        **substitute(answers, Credentials.generate(public_key)),
+        **{f"golden/payload/{name}": data for name, data in plan.payloads.items()},
+        **_drivers(build),
+        "golden/agent.ps1": render.guest_script(build, "agent.ps1"),
+    }
     write_disc(work.folder / DISC, LABEL, files, private=True)
     return Made((DISC, KEY, f"{KEY}.pub"))
-
-
-def _bootstrap(build: Build) -> dict[str, bytes]:
-    plan = payloads.resolved(build, render.bootstrap(build))
-    return {"golden/bootstrap.json": canonical_json(plan) + b"\n"}
 
 
 def _drivers(build: Build) -> dict[str, bytes | Path]:
@@ -83,5 +79,5 @@ STAGE = Stage(
     inputs=inputs,
     make=make,
     stands_on=("render",),
-    artifacts=lambda build: (build.image.drivers.pin, *payloads.pins(render.bootstrap(build))),
+    artifacts=lambda build: (build.image.drivers.pin, *render.bootstrap(build).pins()),
 )

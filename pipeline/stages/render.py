@@ -35,12 +35,12 @@ def answer_files(build: Build) -> dict[str, bytes]:
 
 def bootstrap(build: Build) -> Plan:
     """The plan that makes the guest reachable."""
-    return bootstrap_plan(build.image, build.pins)
+    return bootstrap_plan(build.image)
 
 
 def provision(build: Build) -> Plan:
     """The plan that makes the guest what the image declares."""
-    return provision_plan(build.image, build.pins)
+    return provision_plan(build.image)
 
 
 def digest(data: bytes) -> str:
@@ -48,10 +48,9 @@ def digest(data: bytes) -> str:
     return sha256_bytes(data)
 
 
-@functools.cache
-def guest_script(build_templates: Path, name: str) -> str:
-    """The digest of a script under templates/guest."""
-    return sha256_file(build_templates / "guest" / name)
+def guest_script(build: Build, name: str) -> Path:
+    """A script that the guest runs."""
+    return build.workspace.templates / "guest" / name
 
 
 def inputs(build: Build, _: Mapping[str, str]) -> Inputs:

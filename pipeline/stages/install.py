@@ -1,0 +1,117 @@
+"""install: Windows Setup, headless, from the medium and the disc of answers onto the base disk.
+
+In: the ISO, ``cidata.iso``. Out: ``disk.qcow2``, the build's key, and in the receipt the guest's host
+key. Ends when SSH answers with the build's own key and the guest has powered itself off.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pipeline.definitions.identity import identity
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.units import Size
+from pipeline.machine import image as qemu_img
+from pipeline.machine.loop import run
+from pipeline.machine.machine import Machine
+from pipeline.machine.spec import MachineSpec
+from pipeline.machine.watch import Phase, answer_cd_prompt
+from pipeline.stages import artifacts
+from pipeline.stages.build import Build, Made, Stage, Work
+from pipeline.stages.cidata import DISC, KEY
+from pipeline.stages.receipts import Inputs
+from pipeline.stages.session import DISK, Access, Patience, hardware, session
+
+REVISION = 1
+# A small disk on the other bus: with it Setup binds viostor and vioscsi both, and the finished image
+# boots on either.
+SECOND_DISK = Size(64 << 20)
+
+
+def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
+    """The disc of answers, the medium, and the hardware."""
+    return {
+        "revision": REVISION,
+        "cidata": ids["cidata"],
+        "medium": artifacts.identity(build.medium),
+        "machine": identity(build.image.machine),
+    }
+
+
+def course(patience: Patience) -> list[Phase]:
+    """Setup's way, as its passes announce themselves on COM1."""
+    return [
+        patience.phase("firmware", 10),
+        patience.phase("windowsPE", 60, r"^GOLDEN pass windowsPE"),
+        patience.phase("specialize", 45, r"^GOLDEN pass specialize"),
+        patience.phase("oobeSystem", 45, r"^GOLDEN pass oobeSystem"),
+        patience.phase("bootstrap", 20, r"^GOLDEN step bootstrap 1/"),
+        patience.phase("ssh", 15, r"^GOLDEN plan bootstrap"),
+        patience.phase("power off", 15),
+    ]
+
+
+async def refuse_failed_bootstrap(machine: Machine) -> None:
+    """End at once when the first logon says that it failed: SSH will never answer."""
+    found = await machine.console.wait_for(r"GOLDEN (step|plan) bootstrap .*failed.*", 86400)
+    raise PipelineError(
+        f"{machine.spec.name}: the first logon failed: {found[0]}",
+        hint="see com1.log for the step; the plan is bootstrap.json",
+    )
+
+
+def _machine(work: Work) -> MachineSpec:
+    build = work.build
+    disk, second = work.folder / DISK, work.folder / "second.qcow2"
+    qemu_img.create(disk, build.image.machine.disk)
+    qemu_img.create(second, SECOND_DISK)
+    medium = artifacts.require(build.medium, build.workspace)
+    discs = (medium, work.upstream("cidata") / DISC)
+    return replace(hardware(build, disk), scsi_disk=second, cdroms=discs)
+
+
+async def _install(work: Work) -> tuple[str, Mapping[str, float]]:
+    spec = _machine(work)
+    access = Access(work.build.image.user, work.upstream("cidata") / KEY, None)
+    also = (answer_cd_prompt, refuse_failed_bootstrap)
+    way = course(Patience.of(work.build))
+    async with session(work, spec, access, way, also) as guest:
+        await guest.power_off()
+    return guest.guest.host_key, guest.watcher.timings
+
+
+def make(work: Work) -> Made:
+    """Install, and keep the key that opens what was installed."""
+    host_key, timings = run(_install(work))
+    (work.folder / "second.qcow2").unlink()
+    for name in (KEY, f"{KEY}.pub"):
+        shutil.copy(work.upstream("cidata") / name, work.folder / name)
+    return Made(
+        (DISK, KEY, f"{KEY}.pub"),
+        facts={"host_key": host_key},
+        timings=timings,
+        tools=tools(work.build),
+    )
+
+
+def tools(build: Build) -> Mapping[str, str]:
+    """The versions of what ran the machine."""
+    from pipeline.machine.accelerator import choose
+    from pipeline.machine.qemu import ask_qemu
+
+    workspace = build.workspace
+    return {"qemu": ask_qemu(workspace).version, "accelerator": choose(workspace).name}
+
+
+STAGE = Stage(
+    name="install",
+    title="installing Windows",
+    inputs=inputs,
+    make=make,
+    stands_on=("cidata",),
+    after=("media",),
+    artifacts=lambda build: (build.image.media,),
+    space=lambda build: build.image.machine.disk // 2,
+)

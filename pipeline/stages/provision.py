@@ -1,0 +1,73 @@
+"""provision: the image's plan, over SSH, on an overlay of the base disk.
+
+In: the base disk, the plan with its payloads. Out: ``disk.qcow2``, an overlay. A change of a step
+runs this again and never the installation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.foundation.files import sha256_file
+from pipeline.guest.agent import Job, apply
+from pipeline.machine.loop import run
+from pipeline.stages import payloads, render
+from pipeline.stages.build import Build, Made, Stage, Work
+from pipeline.stages.receipts import Inputs
+from pipeline.stages.session import (
+    DISK,
+    Patience,
+    build_access,
+    hardware,
+    overlay,
+    phases,
+    session,
+)
+
+REVISION = 1
+
+
+def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
+    """The base disk, the plan with its payloads, the agent."""
+    return {
+        "revision": REVISION,
+        "install": ids["install"],
+        "provision": payloads.identity(build, render.provision(build)),
+        "agent": sha256_file(render.guest_script(build, "agent.ps1")),
+    }
+
+
+def job(build: Build, name: str = "provision") -> Job:
+    """A plan as the agent gets it: the agent itself, plan.json, payloads."""
+    plans = {"provision": render.provision, "bootstrap": render.bootstrap}
+    plan = payloads.resolved(build, plans[name](build))
+    agent = render.guest_script(build, "agent.ps1")
+    return Job(name, agent, plan.json(), dict(plan.payloads))
+
+
+async def _provision(work: Work) -> Mapping[str, float]:
+    spec = hardware(work.build, overlay(work, "install"))
+    steps = Patience.of(work.build).phase("steps", 60, r"^GOLDEN step provision 1/")
+    way = phases(work, steps)
+    async with session(work, spec, build_access(work), way) as guest:
+        guest.watcher.enter("steps")
+        await apply(guest.guest, guest.machine, job(work.build), work.progress)
+        await guest.power_off()
+    return guest.watcher.timings
+
+
+def make(work: Work) -> Made:
+    """Apply the plan; the agent's results are kept beside the disk."""
+    timings = run(_provision(work))
+    return Made((DISK,), timings=timings)
+
+
+STAGE = Stage(
+    name="provision",
+    title="provisioning",
+    inputs=inputs,
+    make=make,
+    stands_on=("install",),
+    artifacts=lambda build: render.provision(build).pins(),
+    space=lambda build: build.image.machine.disk // 8,
+)

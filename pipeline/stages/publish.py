@@ -1,0 +1,122 @@
+"""publish: compress the sealed disk and let a version appear in the catalog.
+
+In: the sealed, proven disk. Out: ``output/publish/<image>/<version>/``, then its line in
+``index.json``. The catalog, not the receipt, answers whether this is done.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+
+from pipeline.publishing import catalog
+from pipeline.publishing.manifest import DISK, Built, Disk, manifest, version_of
+from pipeline.publishing.version import CONVERT_OPTIONS, appear, complete, compress, staging
+from pipeline.stages import artifacts
+from pipeline.stages.build import Build, Made, Stage, Work
+from pipeline.stages.receipts import Inputs
+from pipeline.stages.session import DISK as SEALED
+
+REVISION = 1
+FROM = ("install", "provision", "check", "seal", "prove")
+CARRIED = {"check": ("checks.json", "junit.xml"), "prove": ("checks.json", "junit.xml")}
+
+
+def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
+    """The stages it shows, and the form it takes."""
+    return {
+        "revision": REVISION,
+        **{stage: ids[stage] for stage in FROM},
+        "title": build.image.title,
+        "format": dict(CONVERT_OPTIONS),
+        "evaluation_days": build.facts.evaluation_days,
+    }
+
+
+def is_published(build: Build, identifier: str) -> bool:
+    """Whether the catalog has a version made from exactly these inputs, and its files are there."""
+    workspace = build.workspace
+    entry = catalog.find(workspace.catalog, build.image.name, identifier)
+    return entry is not None and catalog.present(workspace.published, entry)
+
+
+def make(work: Work) -> Made:
+    """Compress, describe, rename, list."""
+    build, published = work.build, work.build.workspace.published
+    image = build.image.name
+    folder = staging(published, image, work.id)
+    disk = compress(work.upstream("seal") / SEALED, folder, work.evidence / "qemu-img.log")
+    now = datetime.datetime.now(datetime.UTC)
+    version = version_of(build.facts.build, now.date(), published / image)
+    document = _manifest(work, disk, version, now)
+    carried = {
+        f"{stage}-{name}": (work.upstream(stage) / name).read_bytes()
+        for stage, names in CARRIED.items()
+        for name in names
+    }
+    complete(folder, document, carried)
+    appear(folder, published / image / version)
+    catalog.add(build.workspace.catalog, _entry(document))
+    work.progress.event(f"published {published / image / version}")
+    (work.folder / "version").write_text(version + "\n")
+    return Made(("version",), facts={"version": version})
+
+
+def _manifest(
+    work: Work, disk: Disk, version: str, now: datetime.datetime
+) -> Mapping[str, object]:
+    build = work.build
+    receipts = {name: receipt for name in FROM if (receipt := build.receipt(name))}
+    results = [
+        result
+        for stage in CARRIED
+        for result in json.loads((work.upstream(stage) / "checks.json").read_bytes())
+    ]
+    held = [bool(result["ok"]) for result in results]
+    built = Built(
+        build_id=work.id,
+        stages={name: receipt.id for name, receipt in receipts.items()},
+        tools=receipts["install"].tools,
+        timings={name: receipt.timings["total"] for name, receipt in receipts.items()},
+        checks={"passed": held.count(True), "failed": held.count(False)},
+    )
+    names = sorted({build.image.media, build.image.drivers.pin, *_plan_pins(build)})
+    pins = [build.pins[name] for name in names]
+    identities = {pin.name: artifacts.identity(pin) for pin in pins}
+    return manifest(build.image, build.facts, pins, identities, disk, built, version, now)
+
+
+def _plan_pins(build: Build) -> set[str]:
+    from pipeline.stages import render
+
+    return {*render.bootstrap(build).pins(), *render.provision(build).pins()}
+
+
+def _entry(document: Mapping[str, object]) -> catalog.Entry:
+    disk, terms = document["disk"], document["licence"]
+    assert isinstance(disk, dict)
+    assert isinstance(terms, dict)
+    return catalog.Entry(
+        image=str(document["image"]),
+        version=str(document["version"]),
+        build_id=str(document["build_id"]),
+        disk=DISK,
+        size=disk["size"],
+        sha256=disk["sha256"],
+        built_at=str(document["built_at"]),
+        expires_at=terms["expires_at"],
+        rehearsal=bool(document["rehearsal"]),
+    )
+
+
+STAGE = Stage(
+    name="publish",
+    title="publishing",
+    inputs=inputs,
+    make=make,
+    stands_on=("seal",),
+    after=("check", "prove"),
+    space=lambda build: build.image.machine.disk // 4,
+    elsewhere=is_published,
+)

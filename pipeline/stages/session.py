@@ -1,0 +1,133 @@
+"""A machine of a stage: booted, watched, reached over SSH, and stopped in order.
+
+What the disk stages have in common. They boot a disk of this build with the hardware that the image
+declares and no network but the host's way in, talk to the guest with one key, and power it off from
+inside: a guest that has to be cut off leaves a disk that nobody trusts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.foundation.errors import PipelineError
+from pipeline.guest.ssh import Guest, connect
+from pipeline.machine import image as qemu_img
+from pipeline.machine.boot import boot
+from pipeline.machine.machine import Machine
+from pipeline.machine.spec import MachineSpec, Share
+from pipeline.machine.watch import Limits, Phase, Watcher, watch
+from pipeline.stages.build import Build, Work
+from pipeline.stages.cidata import KEY
+
+DISK = "disk.qcow2"
+POWER_OFF = "shutdown.exe /s /t 2 /f"
+
+Job = Callable[[Machine], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things may take, in seconds: ``factor`` for slow hosts, ``idle`` without any news."""
+
+    factor: float
+    idle: float
+
+    @classmethod
+    def of(cls, build: Build) -> Patience:
+        """Windows under emulation takes hours where KVM takes minutes; a rehearsal is always quick."""
+        if build.image.rehearsal:
+            return cls(0.25, 150)
+        from pipeline.machine.accelerator import choose
+
+        return cls(1.0 if choose(build.workspace).name == "kvm" else 8.0, 1800)
+
+    def phase(self, name: str, minutes: float, begins: str = "") -> Phase:
+        """A phase that takes at most so many minutes on a host with KVM."""
+        return Phase(name, minutes * 60 * self.factor, begins)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to log in: a user, a private key, and the host key that must answer (if it is known)."""
+
+    user: str
+    key: Path
+    host_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A guest one is logged in to, on its machine, under watch."""
+
+    machine: Machine
+    guest: Guest
+    watcher: Watcher
+
+    async def power_off(self) -> None:
+        """Power off from inside; raises when the guest had to be cut off."""
+        self.watcher.enter("power off")
+        self.watcher.expect_power_off()
+        seconds = self.watcher.phase.deadline / 3
+        ending = await self.machine.shutdown(lambda: self.guest.run(POWER_OFF, 30), seconds)
+        if not ending.clean:
+            raise PipelineError(
+                f"{self.machine.spec.name} did not power off and was cut off by {ending.rung}",
+                hint="its file systems may be damaged, so the disk was not kept; see com1.log",
+            )
+
+
+def hardware(build: Build, disk: Path, share: Share | None = None) -> MachineSpec:
+    """The machine that the image declares, around ``disk``."""
+    machine = build.image.machine
+    return MachineSpec(
+        name=build.image.name,
+        firmware=machine.firmware,
+        cpus=machine.cpus,
+        memory=machine.memory,
+        disk=disk,
+        share=share,
+        tpm=machine.tpm,
+        secure_boot=machine.secure_boot,
+        throwaway=True,
+    )
+
+
+def build_access(work: Work) -> Access:
+    """The build's own key, and the host key that install saw."""
+    host_key = str(work.facts("install")["host_key"])
+    return Access(work.build.image.user, work.upstream("install") / KEY, host_key)
+
+
+def overlay(work: Work, stage: str) -> Path:
+    """A new disk in the work folder on top of another stage's disk, which stays as it is."""
+    disk = work.folder / DISK
+    qemu_img.overlay(disk, work.upstream(stage) / DISK)
+    return disk
+
+
+def phases(work: Work, *middle: Phase) -> list[Phase]:
+    """Boot, what the stage does, power off."""
+    patience = Patience.of(work.build)
+    return [patience.phase("boot", 15), *middle, patience.phase("power off", 15)]
+
+
+@contextlib.asynccontextmanager
+async def session(
+    work: Work,
+    spec: MachineSpec,
+    access: Access,
+    course: Sequence[Phase],
+    also: Sequence[Job] = (),
+) -> AsyncIterator[Session]:
+    """Boot ``spec``, watch its course, and log in within the deadlines of its phases."""
+    limits = Limits(idle=Patience.of(work.build).idle)
+    deadline = sum(phase.deadline for phase in course)
+    async with (
+        boot(spec, work.build.workspace, work.evidence, work.progress) as machine,
+        watch(machine, course, work.progress, limits, also) as watcher,
+        connect(machine.ssh_port, access.user, access.key, access.host_key, deadline) as guest,
+    ):
+        yield Session(machine, guest, watcher)
