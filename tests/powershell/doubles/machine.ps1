@@ -1,0 +1,76 @@
+# The fake machine's state, and what every double needs: reading, writing and refusing.
+#
+# The state is one JSON file in $env:GOLDEN_MACHINE; programs (programs/) and doubles share it.
+
+$global:Double = @{}
+
+function global:Read-FakeState {
+    $text = [System.IO.File]::ReadAllText((Join-Path -Path $env:GOLDEN_MACHINE -ChildPath 'state.json'))
+    return (ConvertFrom-Json -InputObject $text)
+}
+
+function global:Save-FakeState($State) {
+    $json = ConvertTo-Json -InputObject $State -Depth 20 -Compress
+    [System.IO.File]::WriteAllText((Join-Path -Path $env:GOLDEN_MACHINE -ChildPath 'state.json'), $json)
+}
+
+function global:Add-FakeLine([string]$File, [string]$Text) {
+    [System.IO.File]::AppendAllText((Join-Path -Path $env:GOLDEN_MACHINE -ChildPath $File), $Text)
+}
+
+# The entry of a table (a JSON object) by its name, whatever its case; or nothing.
+function global:Get-FakeEntry($Table, [string]$Name) {
+    $property = $Table.PSObject.Properties[$Name]
+    if ($null -eq $property) { return $null }
+    return $property.Value
+}
+
+function global:Set-FakeEntry($Table, [string]$Name, $Value) {
+    $Table | Add-Member -MemberType NoteProperty -Name $Name -Value $Value -Force
+}
+
+# An error as the real command raises it: non-terminating, with its id and category.
+function global:Write-FakeError([string]$Message, [string]$Id, [string]$Category, $Target) {
+    $exception = Microsoft.PowerShell.Utility\New-Object -TypeName System.InvalidOperationException -ArgumentList $Message
+    $record = Microsoft.PowerShell.Utility\New-Object -TypeName System.Management.Automation.ErrorRecord -ArgumentList $exception, $Id, $Category, $Target
+    return $record
+}
+
+# Called first by every double: the call is kept, and refused when the test says so.
+function global:Enter-Double([string]$Command, $Bound) {
+    $names = @($Bound.Keys | Sort-Object) -join ','
+    Add-FakeLine -File 'commands.txt' -Text ("$Command $names`n")
+    $state = Read-FakeState
+    $denied = Get-FakeEntry -Table $state.deny -Name $Command
+    if ($null -ne $denied) {
+        $exception = Microsoft.PowerShell.Utility\New-Object -TypeName System.UnauthorizedAccessException -ArgumentList ([string]$denied)
+        throw (Microsoft.PowerShell.Utility\New-Object -TypeName System.Management.Automation.ErrorRecord -ArgumentList $exception, 'PermissionDenied', 'PermissionDenied', $Command)
+    }
+    return $state
+}
+
+# What programs changed in the registry while this PowerShell ran: applied before anything is read.
+function global:Update-FakeRegistry {
+    $file = Join-Path -Path $env:GOLDEN_MACHINE -ChildPath 'effects.jsonl'
+    if (-not [System.IO.File]::Exists($file)) { return }
+    $lines = [System.IO.File]::ReadAllLines($file)
+    [System.IO.File]::Delete($file)
+    foreach ($line in $lines) {
+        $effect = ConvertFrom-Json -InputObject $line
+        if ($null -eq $effect.name) {
+            if (-not (Microsoft.PowerShell.Management\Test-Path -LiteralPath $effect.key)) {
+                Microsoft.PowerShell.Management\New-Item -Path $effect.key -Force | Out-Null
+            }
+            continue
+        }
+        if (-not (Microsoft.PowerShell.Management\Test-Path -LiteralPath $effect.key)) {
+            Microsoft.PowerShell.Management\New-Item -Path $effect.key -Force | Out-Null
+        }
+        Microsoft.PowerShell.Management\New-ItemProperty -LiteralPath $effect.key -Name $effect.name -PropertyType $effect.type -Value $effect.value -Force | Out-Null
+    }
+}
+
+# The error a double returns is raised in the double's own name, so that -ErrorAction applies.
+function global:Test-FakeFailure($Result) {
+    return ($Result -is [System.Management.Automation.ErrorRecord])
+}
