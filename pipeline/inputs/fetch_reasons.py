@@ -10,6 +10,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+from pipeline.foundation.units import human_seconds
+
 _NAMED = {
     "ConnectTimeout": "no connection in time",
     "ConnectTimeoutError": "no connection in time",
@@ -60,7 +62,7 @@ def _innermost(chain: list[BaseException], stall: float) -> str:
             return f"TLS failed: {one.reason or one.strerror}"
     names = {type(one).__name__ for one in chain}
     if "ReadTimeoutError" in names or "ReadTimeout" in names:
-        return f"stalled: nothing came for {stall:g} s"
+        return f"stalled: nothing came for {human_seconds(stall)}"
     known = [text for name, text in _NAMED.items() if name in names]
     if known:
         return known[0]

@@ -20,7 +20,7 @@ import requests
 import requests.adapters
 import urllib3
 
-from pipeline.foundation.units import human_bytes
+from pipeline.foundation.units import human_bytes, human_seconds
 from pipeline.inputs.fetch_guard import Guard, watched_pools
 from pipeline.inputs.fetch_reasons import is_passing, reason
 from pipeline.inputs.fetch_types import Answer, Fetcher, HttpError, Limits
@@ -66,7 +66,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 class _Session(requests.Session):
     """A session that leaves redirects to us; the library would parse their targets all the same."""
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
         return None
 
 
@@ -100,7 +100,7 @@ class _Body:
         if self.waited < self.limits.stall:
             return
         if count and self.arrived < self.limits.min_rate * self.waited:
-            why = f"stalled: {human_bytes(self.arrived)} in {self.waited:.0f} s"
+            why = f"stalled: {human_bytes(self.arrived)} in {human_seconds(self.waited)}"
             raise HttpError(f"{self.where}: {why}", transient=True)
         self.waited, self.arrived = 0.0, 0
 
@@ -140,7 +140,7 @@ class Client:
     ) -> Iterator[Answer]:
         """See :class:`Fetcher`; answers other than 200 and 206 are raised as :class:`HttpError`."""
         self._guard.why = ""
-        with self._guard.within(within, f"not done within {within:.0f} s"):
+        with self._guard.within(within, f"not done within {human_seconds(within)}"):
             response = self._follow(url, dict(headers or {}))
             try:
                 yield self._answer(response)
@@ -172,7 +172,9 @@ class Client:
     def _ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         limits = self.limits
         try:
-            with self._guard.within(limits.answer, f"no answer within {limits.answer:.0f} s"):
+            with self._guard.within(
+                limits.answer, f"no answer within {human_seconds(limits.answer)}"
+            ):
                 return self._session.get(
                     url,
                     headers=dict(headers),
@@ -217,7 +219,7 @@ def _refuse_failure(where: str, response: requests.Response) -> None:
         phrase = http.HTTPStatus(status).phrase
     except ValueError:
         phrase = "which is not a known status"
-    asked = f", try again in {wait:.0f} s" if wait is not None else ""
+    asked = f", try again in {human_seconds(wait)}" if wait is not None else ""
     passing = status in _PASSING or wait is not None
     text = f"{where}: answered {status} {phrase}{asked}"
     raise HttpError(text, transient=passing, retry_after=wait, status=status)

@@ -47,6 +47,8 @@ _PAGE = re.compile(
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 # A page is judged when its title can be told, or when this much of it has come.
 _PAGE_ENOUGH = 4096
+# Fewer bytes would not do to tell what came instead.
+_START_ENOUGH = 16
 
 
 class Verdict(Enum):
@@ -93,7 +95,7 @@ def _iso(head: bytes) -> Verdict:
 
 def _may_become_page(head: bytes) -> bool:
     short = len(head) < _PAGE_ENOUGH and not _TITLE.search(head)
-    return short and head.lstrip()[:1] in (b"", b"<")
+    return short and head.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] in (b"", b"<")
 
 
 def judge(kind: Kind, head: bytes) -> Verdict:
@@ -108,8 +110,7 @@ def judge(kind: Kind, head: bytes) -> Verdict:
         return _iso(head)
     if any(head.startswith(start) for start in _STARTS[kind]):
         return Verdict.RIGHT
-    may_grow = any(start.startswith(head) for start in _STARTS[kind])
-    return Verdict.UNDECIDED if may_grow else Verdict.WRONG
+    return Verdict.UNDECIDED if len(head) < _START_ENOUGH else Verdict.WRONG
 
 
 @dataclass(slots=True)
