@@ -1,7 +1,7 @@
 """``golden lint``: answer files and plans, ours or anybody's, checked.
 
-In: files. Out: one line per finding (``file:line: severity: path: message (fix)``) or JSON; exit code
-1 when there is an error, 0 when there are warnings at most, 2 for wrong arguments.
+In: files. Out: one line per finding (``file:line: severity: path: message (fix)``) or JSON; exit
+code 1 when there is an error, 0 when there are warnings at most, 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ def check(data: bytes, name: str) -> list[Finding]:
     return validate(data, name)
 
 
-def lint(paths: Iterable[Path]) -> dict[str, list[Finding]]:
+def lint(paths: Iterable[Path], *, as_json: bool = False) -> int:
+    """Print the findings of each file; returns the exit code."""
+    found = findings(paths)
+    print(json_form(found) if as_json else text_form(found))
+    return int(failed(found))
+
+
+def findings(paths: Iterable[Path]) -> dict[str, list[Finding]]:
     """The findings of each file, by its path as given; a file that cannot be read is one."""
     return {str(path): _file(path) for path in paths}
 
@@ -44,7 +51,7 @@ def failed(found: dict[str, list[Finding]]) -> bool:
     return any(f.severity is Severity.ERROR for findings in found.values() for f in findings)
 
 
-def as_text(found: dict[str, list[Finding]]) -> str:
+def text_form(found: dict[str, list[Finding]]) -> str:
     """All findings, one a line, and how many there are."""
     lines = [finding.text(file) for file, findings in found.items() for finding in findings]
     errors = sum(f.severity is Severity.ERROR for findings in found.values() for f in findings)
@@ -52,7 +59,7 @@ def as_text(found: dict[str, list[Finding]]) -> str:
     return "\n".join([*lines, f"{len(found)} files: {errors} errors, {warnings} warnings"])
 
 
-def as_json(found: dict[str, list[Finding]]) -> str:
+def json_form(found: dict[str, list[Finding]]) -> str:
     """All findings as a JSON list."""
     items = [finding.as_json(file) for file, findings in found.items() for finding in findings]
     return json.dumps(items, indent=2)
@@ -88,9 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not given.files:
         arguments.error("no files given")
-    found = lint(given.files)
-    print(as_json(found) if given.json else as_text(found))
-    return int(failed(found))
+    return lint(given.files, as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ payload folder.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.answers.plans import (
+from pipeline.answers.planning import (
     FromDriver,
     FromDriverFile,
     FromPin,
@@ -22,6 +21,7 @@ from pipeline.answers.plans import (
     PayloadSource,
     Plan,
     PlannedStep,
+    driver_step_id,
 )
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import sha256_bytes, sha256_file
@@ -115,11 +115,6 @@ def _filled(step: PlannedStep, artifacts: Artifacts) -> Iterator[_Filled]:
         return
     payloads = tuple(_payload(step, payload, artifacts) for payload in step.payloads)
     yield _Filled(step.id, step.kind, step.keys, payloads)
-
-
-def driver_step_id(driver: str) -> str:
-    """The id of the step that installs a driver package."""
-    return "driver-" + re.sub(r"[^a-z0-9]+", "-", driver.lower())
 
 
 def _driver_step(driver: Driver) -> _Filled:

@@ -18,6 +18,7 @@ from pipeline.answers.document import UNATTEND, Document, Element, line, local
 from pipeline.answers.findings import Finding, Severity, in_order
 from pipeline.answers.rules import accounts, commands, disk, lists, settings, setup, values
 from pipeline.answers.rules.rule import RULES
+from pipeline.foundation.errors import PipelineError
 
 LARGEST = 1 << 20
 _WRITTEN = (settings, values, lists, disk, setup, accounts, commands)  # importing lists the rules
@@ -67,6 +68,13 @@ def validate(xml: bytes, name: str) -> list[Finding]:
     found = [*_envelope(root), *_foreign(document)]
     found += [finding for rule in RULES for finding in rule.findings(document)]
     return in_order(found)
+
+
+def require_valid(xml: bytes, name: str) -> None:
+    """Raise :class:`PipelineError` with every finding unless the answer file is flawless."""
+    if found := validate(xml, name):
+        lines = "\n".join(f"  {finding.text(name)}" for finding in found)
+        raise PipelineError(f"{name} is not a valid answer file:\n{lines}")
 
 
 def _finding(at_line: int, rule: str, message: str, fix: str = "", path: str = "") -> Finding:
