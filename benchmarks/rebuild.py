@@ -2,9 +2,9 @@
 
     python benchmarks/rebuild.py [IMAGE]
 
-Builds the image (the rehearsal, unless named) three times in one run, in a copy of the checkout with an
-output folder of its own: from nothing, after one provisioning step changed, and again. The first is what
-tools do that rebuild on every change. Prints seconds and ratios.
+Builds the image (the rehearsal, unless named) three times in one run, in a copy of the checkout
+with an output folder of its own: from nothing, after one provisioning step changed, and again. The
+first is what tools do that rebuild on every change. Prints seconds and ratios.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def main() -> int:
         definition.write_text(definition.read_text().rstrip() + CHANGE)
         step = timed(checkout, image)
         nothing = timed(checkout, image)
-    print(f"{image}: full rebuild {full:.1f} s, changed step {step:.1f} s, no change {nothing:.2f} s")
+    print(
+        f"{image}: full rebuild {full:.1f} s, changed step {step:.1f} s, no change {nothing:.2f} s"
+    )
     print(f"ratio full rebuild : changed step = {full / step:.1f} : 1")
     print(f"ratio full rebuild : no change    = {full / nothing:.0f} : 1")
     return 0

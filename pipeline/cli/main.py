@@ -1,10 +1,10 @@
 """``golden``: what operators and consumers type.
 
-Each command is a module of this package with ``add(parser)`` for its options and ``run(args) -> int``
-for its work; it is imported only when it is used, so that ``golden --help`` answers at once.
+Each command is a module of this package with ``add(parser)`` for its options and ``run(args)`` for
+its work; it is imported only when it is used, so that ``golden --help`` answers at once.
 
-Exit codes: 0 done · 1 failed, or findings · 2 wrong use, or broken definitions · 3 something is missing
-on this host · 130 interrupted.
+Exit codes: 0 done · 1 failed, or findings · 2 wrong use, or broken definitions · 3 something is
+missing on this host · 130 interrupted.
 """
 
 from __future__ import annotations

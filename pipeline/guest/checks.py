@@ -42,10 +42,10 @@ async def run_check(group: str, name: str, check: Check) -> Result:
     return Result(group, name, ok, evidence, round(time.monotonic() - started, 3))
 
 
-def of_plan(run: AgentRun) -> list[Result]:
+def of_plan(plan: str, run: AgentRun) -> list[Result]:
     """The steps of a plan in Test mode as checks."""
     return [
-        Result(run.plan, step.step, step.state == "ok", step.message or step.state, step.seconds)
+        Result(plan, step.step, step.state == "ok", step.message or step.state, step.seconds)
         for step in run.results
     ]
 

@@ -50,9 +50,7 @@ def read(path: Path) -> dict[str, list[Entry]]:
         return {}
     data = read_json(path)
     try:
-        if data["schema"] != SCHEMA:
-            raise ValueError(data["schema"])
-        images = data["images"].items()
+        images = data["images"].items() if data["schema"] == SCHEMA else None
         return {name: [Entry.of(name, item) for item in body["versions"]] for name, body in images}
     except (TypeError, KeyError, ValueError, AttributeError):
         raise PipelineError(
@@ -73,8 +71,10 @@ def present(published: Path, entry: Entry) -> bool:
     """Whether the version's files lie where the catalog says, in their full size."""
     folder = published / entry.image / entry.version
     disk = folder / entry.disk
-    return (folder / "manifest.json").exists() and disk.exists() and (
-        disk.stat().st_size == entry.size
+    return (
+        (folder / "manifest.json").exists()
+        and disk.exists()
+        and (disk.stat().st_size == entry.size)
     )
 
 

@@ -66,7 +66,7 @@ def licence(facts: MediaFacts, built: datetime.datetime, *, rehearsal: bool) -> 
     }
 
 
-def manifest(  # noqa: PLR0913 - each is one part of the document
+def manifest(
     image: Image,
     facts: MediaFacts,
     pins: Sequence[Pin],

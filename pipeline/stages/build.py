@@ -100,11 +100,12 @@ class Stage:
     """A step of the graph for one image.
 
     ``stands_on`` names the stages whose products it uses; ``artifacts`` the pins it reads;
-    ``inputs`` everything that goes in, as JSON-able data, given the ids of earlier stages; ``make``
-    does the work; ``after`` names stages that must have ended well before. A stage with ``products``
-    is pure: the same inputs give the same bytes in these small files, so that what stands on it
-    depends on them and not on its receipt. ``elsewhere`` answers whether the product for an id is
-    there although no receipt is (the catalog). ``space`` is the disk space it may need, in bytes.
+    ``inputs`` everything that goes in, as JSON-able data, given the ids of earlier stages;
+    ``make`` does the work; ``after`` names stages that must have ended well before. A stage with
+    ``products`` is pure: the same inputs give the same bytes in these small files, so that what
+    stands on it depends on them and not on its receipt. ``elsewhere`` answers whether the product
+    for an id is there although no receipt is (the catalog). ``space`` is the disk space it may
+    need, in bytes.
     """
 
     name: str

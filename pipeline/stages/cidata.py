@@ -1,7 +1,8 @@
 """cidata: the disc that answers Setup's questions, and the credentials of this build.
 
-In: rendered answers, the drivers that this Windows needs, agent, payloads. Out: ``cidata.iso`` (mode
-0600, it holds the build's password), the build's key pair. The same credentials give the same bytes.
+In: rendered answers, the drivers that this Windows needs, agent, payloads. Out: ``cidata.iso``
+(mode 0600, it holds the build's password), the build's key pair. The same credentials give the
+same bytes.
 """
 
 from __future__ import annotations

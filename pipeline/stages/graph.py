@@ -1,7 +1,7 @@
 """The stages of an image, in the order of the graph.
 
-    media ──► render ──► cidata ──► install ──► provision ──► check
-                                                    └──► seal ──► prove ──► publish
+media ──► render ──► cidata ──► install ──► provision ──► check
+                                                └──► seal ──► prove ──► publish
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pipeline.stages import (
     cidata,
     install,
     media,
-    provision,
     prove,
+    provision,
     publish,
     render,
     seal,

@@ -1,7 +1,7 @@
 """install: Windows Setup, headless, from the medium and the disc of answers onto the base disk.
 
-In: the ISO, ``cidata.iso``. Out: ``disk.qcow2``, the build's key, and in the receipt the guest's host
-key. Ends when SSH answers with the build's own key and the guest has powered itself off.
+In: the ISO, ``cidata.iso``. Out: ``disk.qcow2``, the build's key, and in the receipt the guest's
+host key. Ends when SSH answers with the build's own key and the guest has powered itself off.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pipeline.stages.receipts import Inputs
 from pipeline.stages.session import DISK, Access, Patience, hardware, session
 
 REVISION = 1
-# A small disk on the other bus: with it Setup binds viostor and vioscsi both, and the finished image
-# boots on either.
+# A small disk on the other bus: with it Setup binds viostor and vioscsi both, and the finished
+# image boots on either.
 SECOND_DISK = Size(64 << 20)
 
 

@@ -1,7 +1,7 @@
 """media: hold the Windows medium against its pin, and resolve the edition before anything boots.
 
-In: the verified ISO and what its pin says it holds. Out: ``medium.json``. Reads a WIM header and its
-XML in place: milliseconds, whatever the ISO's size.
+In: the verified ISO and what its pin says it holds. Out: ``medium.json``. Reads a WIM header and
+its XML in place: milliseconds, whatever the ISO's size.
 """
 
 from __future__ import annotations

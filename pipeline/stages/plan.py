@@ -1,8 +1,8 @@
 """What will run for an image, and why: the decision, without doing anything.
 
-Each stage is *current* (its receipt matches its inputs and its outputs are there) or has a reason not
-to be. Only what a later stage needs will run: when the published version for these inputs is in the
-catalog, nothing does, even on a host that has no other trace of it.
+Each stage is *current* (its receipt matches its inputs and its outputs are there) or has a reason
+not to be. Only what a later stage needs will run: when the published version for these inputs is in
+the catalog, nothing does, even on a host that has no other trace of it.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def decide(build: Build, stages: Sequence[Stage]) -> list[Decision]:
             reasons = item.reasons or tuple(
                 f"{name} runs again" for name in item.stage.stands_on if name in running
             )
-            item = replace(item, current=False, reasons=reasons)
-            decisions.append(Decision(item, State.RUN))
+            again = replace(item, current=False, reasons=reasons)
+            decisions.append(Decision(again, State.RUN))
         else:
             decisions.append(Decision(item, State.CURRENT if item.current else State.SKIP))
     return decisions

@@ -7,12 +7,14 @@ runs this again and never the installation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
-from pipeline.foundation.files import sha256_file
-from pipeline.guest.agent import Job, apply
+from pipeline.foundation.files import sha256_file, write_json
+from pipeline.guest import provision as apply
 from pipeline.machine.loop import run
 from pipeline.stages import payloads, render
 from pipeline.stages.build import Build, Made, Stage, Work
+from pipeline.stages.jobs import bundle
 from pipeline.stages.receipts import Inputs
 from pipeline.stages.session import (
     DISK,
@@ -25,6 +27,7 @@ from pipeline.stages.session import (
 )
 
 REVISION = 1
+RESULTS = "steps.json"
 
 
 def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
@@ -37,29 +40,28 @@ def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
     }
 
 
-def job(build: Build, name: str = "provision") -> Job:
-    """A plan as the agent gets it: the agent itself, plan.json, payloads."""
-    plans = {"provision": render.provision, "bootstrap": render.bootstrap}
-    plan = payloads.resolved(build, plans[name](build))
-    agent = render.guest_script(build, "agent.ps1")
-    return Job(name, agent, plan.json(), dict(plan.payloads))
-
-
 async def _provision(work: Work) -> Mapping[str, float]:
     spec = hardware(work.build, overlay(work, "install"))
     steps = Patience.of(work.build).phase("steps", 60, r"^GOLDEN step provision 1/")
     way = phases(work, steps)
     async with session(work, spec, build_access(work), way) as guest:
         guest.watcher.enter("steps")
-        await apply(guest.guest, guest.machine, job(work.build), work.progress)
+        done = await apply.provision(
+            guest.machine,
+            guest.guest,
+            bundle(work, "provision"),
+            work.progress,
+            apply.Patience(run=steps.deadline, restart=way[0].deadline),
+        )
         await guest.power_off()
+    write_json(work.folder / RESULTS, [asdict(step) for step in done.results])
     return guest.watcher.timings
 
 
 def make(work: Work) -> Made:
     """Apply the plan; the agent's results are kept beside the disk."""
     timings = run(_provision(work))
-    return Made((DISK,), timings=timings)
+    return Made((DISK, RESULTS), timings=timings)
 
 
 STAGE = Stage(

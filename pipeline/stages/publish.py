@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from pipeline.publishing import catalog
 from pipeline.publishing.manifest import DISK, Built, Disk, manifest, version_of
@@ -29,7 +30,7 @@ def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
         "revision": REVISION,
         **{stage: ids[stage] for stage in FROM},
         "title": build.image.title,
-        "format": dict(CONVERT_OPTIONS),
+        "format": list(CONVERT_OPTIONS),
         "evaluation_days": build.facts.evaluation_days,
     }
 
@@ -46,7 +47,7 @@ def make(work: Work) -> Made:
     build, published = work.build, work.build.workspace.published
     image = build.image.name
     folder = staging(published, image, work.id)
-    disk = compress(work.upstream("seal") / SEALED, folder, work.evidence / "qemu-img.log")
+    disk = compress(work.upstream("seal") / SEALED, folder)
     now = datetime.datetime.now(datetime.UTC)
     version = version_of(build.facts.build, now.date(), published / image)
     document = _manifest(work, disk, version, now)
@@ -63,9 +64,7 @@ def make(work: Work) -> Made:
     return Made(("version",), facts={"version": version})
 
 
-def _manifest(
-    work: Work, disk: Disk, version: str, now: datetime.datetime
-) -> Mapping[str, object]:
+def _manifest(work: Work, disk: Disk, version: str, now: datetime.datetime) -> dict[str, Any]:
     build = work.build
     receipts = {name: receipt for name in FROM if (receipt := build.receipt(name))}
     results = [
@@ -93,20 +92,18 @@ def _plan_pins(build: Build) -> set[str]:
     return {*render.bootstrap(build).pins(), *render.provision(build).pins()}
 
 
-def _entry(document: Mapping[str, object]) -> catalog.Entry:
-    disk, terms = document["disk"], document["licence"]
-    assert isinstance(disk, dict)
-    assert isinstance(terms, dict)
+def _entry(document: Mapping[str, Any]) -> catalog.Entry:
+    disk = document["disk"]
     return catalog.Entry(
-        image=str(document["image"]),
-        version=str(document["version"]),
-        build_id=str(document["build_id"]),
+        image=document["image"],
+        version=document["version"],
+        build_id=document["build_id"],
         disk=DISK,
         size=disk["size"],
         sha256=disk["sha256"],
-        built_at=str(document["built_at"]),
-        expires_at=terms["expires_at"],
-        rehearsal=bool(document["rehearsal"]),
+        built_at=document["built_at"],
+        expires_at=document["licence"]["expires_at"],
+        rehearsal=document["rehearsal"],
     )
 
 

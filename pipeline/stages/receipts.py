@@ -31,7 +31,7 @@ class Output:
     sha256: str
 
     def lies_in(self, folder: Path) -> bool:
-        """Whether the file is there in its full size (its content is trusted: it was renamed in)."""
+        """Whether the file is there in its full size (what was renamed in is trusted)."""
         try:
             return (folder / self.path).stat().st_size == self.size
         except OSError:

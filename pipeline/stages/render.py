@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.answers.plans import Plan, bootstrap_plan, provision_plan, recipe_identity
-from pipeline.definitions.model import Image, MediaFacts, Pin
+from pipeline.definitions.model import Image, MediaFacts
 from pipeline.foundation.files import canonical_json, sha256_bytes, sha256_file, write_bytes
 from pipeline.stages.build import Build, Made, Stage, Work
 from pipeline.stages.receipts import Inputs

@@ -7,7 +7,6 @@ clears away.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import uuid
@@ -112,14 +111,21 @@ def _commit(work: Work, item: Examined, made: Made, seconds: float) -> None:
         timings={**made.timings, "total": round(seconds, 3)},
         finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    if not any(work.evidence.iterdir()):
-        work.evidence.rmdir()
+    _tidy(work, {output.path for output in outputs})
     receipt.save(work.folder / "receipt.json")
     _swap(work.folder, build.folder(stage.name))
 
 
+def _tidy(work: Work, outputs: set[str]) -> None:
+    """Only outputs and evidence outlive the work."""
+    for path in work.folder.iterdir():
+        if (path == work.evidence and any(path.iterdir())) or path.name in outputs:
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def _product(outputs: tuple[Output, ...]) -> str:
-    """A pure stage's product is known by its bytes: made again the same, nothing downstream runs."""
+    """A pure stage's product is its bytes: made again the same, nothing downstream runs."""
     return sha256_bytes(canonical_json([[o.path, o.sha256] for o in outputs]))[:32]
 
 
@@ -128,6 +134,6 @@ def _swap(new: Path, final: Path) -> None:
     old = final.with_name(f".{final.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
-        os.rename(final, old)
-    os.rename(new, final)
+        final.rename(old)
+    new.rename(final)
     shutil.rmtree(old, ignore_errors=True)

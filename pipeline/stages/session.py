@@ -30,14 +30,14 @@ Job = Callable[[Machine], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long things may take, in seconds: ``factor`` for slow hosts, ``idle`` without any news."""
+    """How long things may take: ``factor`` for slow hosts, ``idle`` seconds without any news."""
 
     factor: float
     idle: float
 
     @classmethod
     def of(cls, build: Build) -> Patience:
-        """Windows under emulation takes hours where KVM takes minutes; a rehearsal is always quick."""
+        """Windows takes hours under emulation, minutes with KVM; a rehearsal is always quick."""
         if build.image.rehearsal:
             return cls(0.25, 150)
         from pipeline.machine.accelerator import choose

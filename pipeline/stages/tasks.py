@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ from pipeline.stages.plan import Decision, State, decide
 from pipeline.stages.runner import run_stage
 
 Task = dict[str, Any]
+Tasks = Iterator[Task]
 UNCAPTURED = {"capture": False}
 TESTS = {"test": ["tests"], "test-unit": ["tests", "-m", "not integration and not powershell"]}
 
 
-def _clean_line(action: str, **arguments: str) -> TaskFailed | None:
+def _clean_line(action: str, /, **arguments: str) -> TaskFailed | None:
     """Run one action; what the user can act upon becomes a failure without a traceback.
 
     A top-level function with plain arguments: with ``-n`` doit sends it to other processes.
@@ -74,10 +75,15 @@ def _pytest(name: str) -> None:
     run_shown([sys.executable, "-m", "pytest", *TESTS[name]], cwd=Workspace.default().root)
 
 
-ACTIONS = {"fetch": _fetch, "licence": _licence, "stage": _stage, "pytest": _pytest}
+ACTIONS: dict[str, Callable[..., None]] = {
+    "fetch": _fetch,
+    "licence": _licence,
+    "stage": _stage,
+    "pytest": _pytest,
+}
 
 
-def action(name: str, **arguments: str) -> tuple[Any, list[str], dict[str, str]]:
+def action(name: str, /, **arguments: str) -> tuple[Any, list[str], dict[str, str]]:
     """A doit action that survives being sent to another process."""
     return (_clean_line, [name], arguments)
 
@@ -169,10 +175,12 @@ class Graph:
         decision = self.decisions[image][name]
         stage = decision.examined.stage
         task: Task = {"actions": [action("stage", image=image, stage=name)]}
-        before = [n for n in (*stage.stands_on, *stage.after)]
+        before = [*stage.stands_on, *stage.after]
         task["task_dep"] = [f"{n}:{image}" for n in before]
         receipt = self.workspace.receipt(image, name)
-        if decision.state is State.SKIP or (decision.state is State.CURRENT and not receipt.exists()):
+        if decision.state is State.SKIP or (
+            decision.state is State.CURRENT and not receipt.exists()
+        ):
             return task | {"uptodate": [True]}
         made = {receipt, *stage.files(self.build(image))}
         task["targets"] = sorted(shown(path) for path in made)
@@ -188,7 +196,9 @@ class Graph:
         for name in before:
             decision = self.decisions[image][name]
             receipt = self.workspace.receipt(image, name)
-            if decision.state is State.RUN or (decision.state is State.CURRENT and receipt.exists()):
+            if decision.state is State.RUN or (
+                decision.state is State.CURRENT and receipt.exists()
+            ):
                 yield from decision.examined.stage.files(self.build(image))
 
     def _receipt_of(self, pin: Pin) -> str:
@@ -198,7 +208,7 @@ class Graph:
 def _stop_on_signals() -> None:
     """SIGTERM and a closed terminal end a run as Ctrl-C does: in order, with results kept."""
 
-    def stop(number: int, frame: object) -> None:
+    def stop(_: int, __: object) -> None:
         for child in multiprocessing.active_children():
             if child.pid:
                 os.kill(child.pid, signal.SIGINT)

@@ -10,8 +10,18 @@ import pytest
 
 from pipeline.foundation.paths import ROOT
 
-LAYERS = ["foundation", "definitions", "inputs", "answers", "machine", "guest", "rehearsal",
-          "publishing", "stages", "cli"]
+LAYERS = [
+    "foundation",
+    "definitions",
+    "inputs",
+    "answers",
+    "machine",
+    "guest",
+    "rehearsal",
+    "publishing",
+    "stages",
+    "cli",
+]
 # A library: the only modules that may import it, as paths below pipeline/ (a folder ends with /).
 HOMES = {
     "subprocess": ["foundation/process.py"],
@@ -63,8 +73,9 @@ def test_each_library_has_one_home(path: Path) -> None:
         if homes is None or in_guest(path):
             continue
         where = below(path)
-        assert any(where == home or (home.endswith("/") and where.startswith(home))
-                   for home in homes), f"{where} imports {library}, whose home is {homes}"
+        assert any(
+            where == home or (home.endswith("/") and where.startswith(home)) for home in homes
+        ), f"{where} imports {library}, whose home is {homes}"
 
 
 def test_the_stand_in_is_an_independent_reading() -> None:
@@ -77,9 +88,11 @@ def test_the_task_graph_starts_without_heavy_imports() -> None:
     """``doit list`` must not load SSH, ISO or HTTP libraries."""
     from pipeline.foundation.process import run
 
-    code = ("import sys, pipeline.stages.graph, pipeline.definitions.loader; "
-            "print([m for m in ('asyncssh', 'pycdlib', 'requests', 'rich', 'qemu') "
-            "if m in sys.modules])")
+    code = (
+        "import sys, pipeline.stages.graph, pipeline.definitions.loader; "
+        "print([m for m in ('asyncssh', 'pycdlib', 'requests', 'rich', 'qemu') "
+        "if m in sys.modules])"
+    )
     import sys
 
     assert run([sys.executable, "-c", code], deadline=30, cwd=ROOT).output.strip() == "[]"

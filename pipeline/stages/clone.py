@@ -1,0 +1,88 @@
+"""What must hold of a clone of a sealed disk, one function each; their names are the checks' names.
+
+Each returns its evidence and raises a PipelineError that says what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pipeline.foundation.errors import PipelineError
+from pipeline.guest.ssh import Guest, KeyRefused, connect
+from pipeline.stages.session import Access
+
+HOST_NAME = "proof"
+INSTANCE = "proof-1"
+RECORD = "/C:/ProgramData/golden/first-boot.json"
+KEYS = "/C:/ProgramData/ssh/administrators_authorized_keys"
+# Setup's own copies of the answer file, with the build's password in them, and what the build used.
+LEFTOVERS = (
+    "/C:/Windows/Panther/unattend.xml",
+    "/C:/Windows/Panther/Unattend/unattend.xml",
+    "/C:/Windows/System32/Sysprep/unattend.xml",
+    "/C:/ProgramData/golden/payload",
+    "/C:/ProgramData/golden/seal.json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A running clone, the port that leads to it, and how the build logged in."""
+
+    guest: Guest
+    port: int
+    build: Access
+
+
+async def first_boot(clone: Clone) -> str:
+    """First boot found the consumer's disc and obeyed it."""
+    record = json.loads(await clone.guest.get(RECORD))
+    wanted = {"disc": "nocloud", "instance": INSTANCE, "host_name": HOST_NAME, "errors": []}
+    if {name: record.get(name) for name in wanted} != wanted:
+        raise PipelineError(f"first boot recorded {record}, expected {wanted}")
+    return f"{RECORD} says {record['disc']}, {record['host_name']}"
+
+
+async def host_name(clone: Clone) -> str:
+    """The guest is called what its disc said."""
+    name = (await clone.guest.run("hostname", 60)).out.strip()
+    if name.lower() != HOST_NAME:
+        raise PipelineError(f"the guest is called {name!r}, its disc said {HOST_NAME!r}")
+    return name
+
+
+async def new_host_key(clone: Clone) -> str:
+    """No two machines share a host key."""
+    if clone.guest.host_key == clone.build.host_key:
+        raise PipelineError("the clone answers with the host key of the build")
+    return clone.guest.host_key
+
+
+async def build_key_refused(clone: Clone) -> str:
+    """The build's own key opens nothing any more."""
+    try:
+        async with connect(clone.port, clone.build.user, clone.build.key, None, 60):
+            pass
+    except KeyRefused as refused:
+        return refused.message
+    raise PipelineError("the build's key still opens the clone")
+
+
+async def no_leftovers(clone: Clone) -> str:
+    """No file with a credential of the build survives."""
+    left = [path for path in LEFTOVERS if await clone.guest.exists(path)]
+    build_key = clone.build.key.with_suffix(".pub").read_bytes().split()[1]
+    if left or build_key in await clone.guest.get(KEYS):
+        raise PipelineError(f"left over from the build: {', '.join(left) or KEYS}")
+    return f"none of {', '.join(LEFTOVERS)}; the build's key is not in {KEYS}"
+
+
+CHECKS: tuple[Callable[[Clone], Awaitable[str]], ...] = (
+    first_boot,
+    host_name,
+    new_host_key,
+    build_key_refused,
+    no_leftovers,
+)
