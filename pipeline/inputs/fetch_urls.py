@@ -12,8 +12,14 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pipeline.definitions.model import Kind, Pin
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+_FOR_EVER = 1e9
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+ ()-]")
+
+
+def printable(text: str) -> str:
+    """What a server sent, fit for a terminal: no control characters."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def shown_url(url: str) -> str:
@@ -23,7 +29,8 @@ def shown_url(url: str) -> str:
     except ValueError:
         return "a malformed URL"
     query = "…" if parts.query else ""
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+    host = parts.netloc.rpartition("@")[2]
+    return printable(urlunsplit((parts.scheme, host, parts.path, query, "")))
 
 
 def redirect_problem(target: str, seen: list[str], limit: int) -> str:
@@ -49,10 +56,10 @@ def retry_after(text: str | None, now: datetime.datetime | None = None) -> float
     if not text:
         return None
     if text.strip().isdecimal():
-        return float(text)
+        return min(float(text), _FOR_EVER)
     try:
         when = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=datetime.UTC)

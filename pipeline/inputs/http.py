@@ -27,6 +27,7 @@ from pipeline.inputs.fetch_types import Answer, Fetcher, HttpError, Limits
 from pipeline.inputs.fetch_urls import (
     content_range,
     is_downgrade,
+    printable,
     redirect_problem,
     retry_after,
     shown_url,
@@ -193,7 +194,7 @@ class Client:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             raise HttpError(
-                f"{where}: sends {encoding} although the bytes as they are were asked for"
+                f"{where}: sends {printable(encoding)} although plain bytes were asked for"
             )
         start, total = _extent(where, response)
         tag = response.headers.get("ETag", "")
@@ -204,6 +205,8 @@ class Client:
 
 
 def _joined(source: str, target: str) -> str:
+    with contextlib.suppress(UnicodeError):  # header values arrive as if they were Latin-1
+        target = target.encode("latin-1").decode()
     try:
         return urljoin(source, target)
     except ValueError:

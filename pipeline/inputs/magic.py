@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from pipeline.definitions.model import Kind
+from pipeline.inputs.fetch_urls import printable
 
 SECTOR = 2048
 FIRST_DESCRIPTOR = 16 * SECTOR
@@ -68,7 +69,7 @@ def web_page(head: bytes) -> str:
     if not title:
         return "a web page"
     words = " ".join(html.unescape(title[1].decode("utf-8", "replace")).split())
-    return f'a web page titled "{words[:80]}"'
+    return f'a web page titled "{printable(words[:80])}"'
 
 
 def described(head: bytes) -> str:

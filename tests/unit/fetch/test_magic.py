@@ -101,5 +101,9 @@ def test_described(head: bytes, words: str) -> None:
     assert described(head) == words
 
 
+def test_a_title_can_not_command_the_terminal() -> None:
+    assert web_page(b"<html><title>\x1b[2Jx</title>") == 'a web page titled "?[2Jx"'
+
+
 def test_a_title_is_one_short_line() -> None:
     assert len(web_page(b"<html><title>" + b"long\n" * 100 + b"</title>")) < 120

@@ -96,6 +96,7 @@ def test_killed_in_the_middle_then_resumed(
     process.kill()
     process.join()
     assert verified(pin, workspace) is None
+    assert not workspace.artifacts.exists()
     assert fetch(pin, workspace, Silent(), policy=quick).read_bytes() == MSI
     assert site.ranges == [None, "bytes=100-"]
     assert site.seen[1].headers["If-Range"] == '"one"'

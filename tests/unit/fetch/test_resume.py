@@ -34,7 +34,7 @@ from tests.servers import (
 )
 from tests.unit.fetch.conftest import MSI, MakePin, Recorder
 
-SHORT = MSI[:40]
+SHORT = MSI[:32]
 
 
 def leave_part(workspace: Workspace, name: str, data: bytes, source: str, validator: str) -> None:
@@ -65,7 +65,7 @@ class Way(NamedTuple):
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

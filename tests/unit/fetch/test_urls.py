@@ -30,6 +30,7 @@ from pipeline.inputs.fetch_urls import (
         ),
         ("https://me@secret@example.org/a", "https://example.org/a"),
         ("http://[::1", "a malformed URL"),
+        ("http://example.org/\x1b[2J", "http://example.org/?[2J"),
     ],
 )
 def test_shown_url(url: str, shown: str) -> None:
@@ -45,6 +46,7 @@ def test_shown_url(url: str, shown: str) -> None:
         ("bytes 0-10/10", None),
         ("bytes */10", None),
         ("items 0-9/10", None),
+        ("bytes 0-9/" + "9" * 5000, None),
         ("", None),
         (None, None),
     ],
@@ -63,6 +65,8 @@ NOW = datetime.datetime(2026, 11, 24, 10, 0, tzinfo=datetime.UTC)
         ("Tue, 24 Nov 2026 10:01:00 GMT", 60.0),
         ("Tue, 24 Nov 2026 10:01:00 -0000", 60.0),
         ("Tue, 24 Nov 2026 09:00:00 GMT", 0.0),
+        ("9" * 400, 1e9),
+        ("Tue, 24 Nov 99999 10:00:00 GMT", None),
         ("soon", None),
         ("-5", None),
         ("", None),
