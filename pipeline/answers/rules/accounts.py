@@ -37,14 +37,19 @@ def _accounts(document: Document) -> list[Element]:
 def password_form(document: Document) -> Iterator[Problem]:
     """Passwords that Windows could not decode; the value itself is never shown."""
     for password in _passwords(document):
-        if not _encoded(password) or not value(password, "Value"):
+        given = first(password, "Value")
+        if given is None or not text(given) or not _encoded(password):
             continue
+        fix = f'Base64 over UTF-16LE of the password followed by "{local(password)}"'
         try:
-            decode(value(password, "Value"), local(password))
+            decoded = decode(text(given), local(password)) + local(password)
         except ValueError as wrong:
-            message = f"the encoded password {wrong}"
-            fix = f'Base64 over UTF-16LE of the password followed by "{local(password)}"'
-            yield Problem(first(password, "Value") or password, message, fix)
+            yield Problem(given, f"the encoded password {wrong}", fix)
+            continue
+        for suffix in SUFFIXES:
+            if len(suffix) > len(local(password)) and decoded.endswith(suffix):
+                message = f'the encoded password ends with "{suffix}", the name of another element'
+                yield Problem(given, message, fix, Severity.WARNING)
 
 
 @rule("password-plain", "a password in plain text is read by whoever sees the file")

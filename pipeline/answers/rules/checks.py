@@ -69,14 +69,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """A text of at least one and at most ``longest`` characters."""
+    """A text of at most ``longest`` characters, and of one at least unless it may be empty."""
 
     longest: int
     what: str = "text"
+    empty: bool = False
 
     def __call__(self, value: str) -> Wrong | None:
         """See :class:`Check`."""
-        if not value:
+        if not value and not self.empty:
             return Wrong(f"the {self.what} is empty")
         if len(value) > self.longest:
             return Wrong(
@@ -107,7 +108,7 @@ def computer_name(value: str) -> Wrong | None:
         return Wrong(f'"{value}" has {len(value.encode())} bytes, a computer name at most 15')
     if not value or value.isdigit():
         return Wrong(f'"{value}" has no letter: a computer name is not digits alone')
-    if bad := re.search(r"[\s{|}~\[\\\]^':;<=>?@!\"#$%()+/.,*&_`]", value):
+    if bad := re.search(r"[\s{|}~\[\\\]^':;<=>?@!\"#$%()+/.,*&`]", value):
         return Wrong(
             f'"{value}" has "{bad[0]}", which a computer name cannot', "letters, digits, -"
         )

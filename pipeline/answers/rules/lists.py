@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pipeline.answers.document import WCM, Document, Element, elements, first, local, number
-from pipeline.answers.findings import Severity
 from pipeline.answers.rules.rule import Problem, rule
 
 ACTION, KEY = f"{{{WCM}}}action", f"{{{WCM}}}keyValue"
@@ -90,19 +89,14 @@ def order_duplicate(document: Document) -> Iterator[Problem]:
                 seen.add(found)
 
 
-@rule("order-gap", "partitions are numbered 1, 2, 3 …; so are commands, by habit")
+@rule("order-gap", "partitions are numbered 1, 2, 3 …: their numbers are their identities")
 def order_gap(document: Document) -> Iterator[Problem]:
-    """A list whose ``Order`` does not count from 1 without a gap."""
-    for items in _lists(document, ORDERED):
+    """Partitions whose ``Order`` does not count from 1 without a gap."""
+    for items in _lists(document, PARTITIONS):
         numbers = sorted({found for item in items if (found := number(item, "Order")) is not None})
         if numbers and numbers != list(range(1, len(numbers) + 1)):
-            partitions = local(items[0]) in PARTITIONS
-            yield Problem(
-                items[0],
-                f"Order is {', '.join(map(str, numbers))} and not 1 to {len(numbers)}",
-                "number the items from 1 without a gap",
-                Severity.ERROR if partitions else Severity.WARNING,
-            )
+            message = f"Order is {', '.join(map(str, numbers))} and not 1 to {len(numbers)}"
+            yield Problem(items[0], message, "number the items from 1 without a gap")
 
 
 @rule("setting-twice", "of a setting given twice, Setup refuses the file or takes either")

@@ -15,11 +15,11 @@ from pipeline.answers.rules.rule import Problem, rule
 
 @cache
 def known() -> dict[str, dict[str, frozenset[str]]]:
-    """Component, setting path, passes."""
+    """Component in lower case, setting path, passes."""
     data = json.loads(Path(__file__).with_name("settings.json").read_bytes())
     passes = data["passes"]
     return {
-        component: {
+        component.lower(): {
             path: frozenset(passes[code] for code in codes) for path, codes in settings.items()
         }
         for component, settings in data["settings"].items()
@@ -27,9 +27,21 @@ def known() -> dict[str, dict[str, frozenset[str]]]:
 
 
 @cache
+def names() -> dict[str, str]:
+    """Every component's name, by its name in lower case: Windows compares them without case."""
+    data = json.loads(Path(__file__).with_name("settings.json").read_bytes())
+    return {component.lower(): component for component in data["settings"]}
+
+
+def settings_of(component: str) -> dict[str, frozenset[str]]:
+    """The settings of a component with their passes; none for an unknown component."""
+    return known().get(component.lower(), {})
+
+
+@cache
 def containers(component: str) -> frozenset[str]:
     """The settings of a component that are groups of others."""
-    return frozenset(path.rpartition("/")[0] for path in known()[component] if "/" in path)
+    return frozenset(path.rpartition("/")[0] for path in settings_of(component) if "/" in path)
 
 
 def _listed(passes: frozenset[str]) -> str:
@@ -40,10 +52,10 @@ def _listed(passes: frozenset[str]) -> str:
 def component_unknown(document: Document) -> Iterator[Problem]:
     """A component that is nowhere documented, most often a misspelling."""
     for component in document.components:
-        if component.name in known():
+        if settings_of(component.name):
             continue
-        near = difflib.get_close_matches(component.name, known(), n=1, cutoff=0.8)
-        fix = f"did you mean {near[0]}?" if near else ""
+        near = difflib.get_close_matches(component.name.lower(), names(), n=1, cutoff=0.8)
+        fix = f"did you mean {names()[near[0]]}?" if near else ""
         yield Problem(
             component.element, f"{component.name} is no known component", fix, Severity.WARNING
         )
@@ -64,7 +76,7 @@ def component_pass(document: Document) -> Iterator[Problem]:
 
 def _passes(component: Component) -> frozenset[str]:
     """The passes that a component has settings in."""
-    settings = known().get(component.name, {})
+    settings = settings_of(component.name)
     return frozenset().union(*settings.values())
 
 
@@ -72,7 +84,7 @@ def _passes(component: Component) -> frozenset[str]:
 def setting_pass(document: Document) -> Iterator[Problem]:
     """A setting in a pass in which it is not read, though others of its component are."""
     for component, path, element in _settings(document):
-        passes = known()[component.name].get(path)
+        passes = settings_of(component.name).get(path)
         if not passes or component.pass_name in passes:
             continue
         if component.pass_name in _passes(component) and not _parent_wrong(component, path):
@@ -86,7 +98,7 @@ def setting_pass(document: Document) -> Iterator[Problem]:
 def _parent_wrong(component: Component, path: str) -> bool:
     """Whether the group that a setting is in was already said to be in the wrong pass."""
     parent = path.rpartition("/")[0]
-    passes = known()[component.name].get(parent)
+    passes = settings_of(component.name).get(parent)
     return bool(passes) and component.pass_name not in (passes or ())
 
 
@@ -94,7 +106,7 @@ def _parent_wrong(component: Component, path: str) -> bool:
 def setting_unknown(document: Document) -> Iterator[Problem]:
     """A setting that is not documented for its component; the topmost one only."""
     for component, path, element in _settings(document):
-        settings = known()[component.name]
+        settings = settings_of(component.name)
         parent = path.rpartition("/")[0]
         if path not in settings and (not parent or parent in settings):
             message = f"{local(element)} is no known setting here"
@@ -102,7 +114,7 @@ def setting_unknown(document: Document) -> Iterator[Problem]:
 
 
 def _suggestion(component: str, path: str) -> str:
-    settings = known()[component]
+    settings = settings_of(component)
     parent, _, name = path.rpartition("/")
     elsewhere = sorted(
         known_path for known_path in settings if known_path.rpartition("/")[2] == name
@@ -132,7 +144,7 @@ def setting_group(document: Document) -> Iterator[Problem]:
 def setting_empty(document: Document) -> Iterator[Problem]:
     """A known value that is empty. Empty passwords and keys have rules of their own."""
     for component, path, element in _settings(document):
-        leaf = path in known()[component.name] and path not in containers(component.name)
+        leaf = path in settings_of(component.name) and path not in containers(component.name)
         if leaf and not elements(element) and not text(element) and local(element) not in OWN_RULE:
             yield Problem(element, f"{local(element)} is empty", "leave it out", Severity.WARNING)
 
@@ -142,6 +154,6 @@ OWN_RULE = frozenset({"Value", "Key", "Path", "CommandLine", "Name", "Domain", "
 
 def _settings(document: Document) -> Iterator[tuple[Component, str, Element]]:
     for component in document.components:
-        if component.name in known():
+        if settings_of(component.name):
             for path, element in component.settings():
                 yield component, path, element

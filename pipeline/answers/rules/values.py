@@ -15,8 +15,6 @@ from pipeline.answers.rules import checks
 from pipeline.answers.rules.checks import Boolean, Check, Choice, Integer, Length, Pattern
 from pipeline.answers.rules.rule import RULES, Problem, Rule
 
-REFERENCE = "Unattended Windows Setup Reference"
-
 
 @dataclass(frozen=True, slots=True)
 class Value:
@@ -25,7 +23,7 @@ class Value:
     id: str
     patterns: tuple[str, ...]
     check: Check
-    fact: str = REFERENCE
+    fact: str
 
 
 BOOLEANS = (
@@ -43,20 +41,49 @@ LANGUAGES = ("*/UILanguage", "*/UILanguageFallback", "*/SystemLocale", "*/UserLo
 PROCESS_LIMIT = "Setup refuses a command of 260 characters or more: MAX_PATH with its final zero"
 
 VALUES = (
-    Value("boolean", BOOLEANS, Boolean()),
-    Value("will-show-ui", ("*/WillShowUI",), Choice(("Always", "OnError", "Never"))),
-    Value("will-reboot", ("*/WillReboot",), Choice(("Always", "OnRequest", "Never"))),
+    Value("boolean", BOOLEANS, Boolean(), "a Boolean setting is true or false"),
+    Value(
+        "will-show-ui",
+        ("*/WillShowUI",),
+        Choice(("Always", "OnError", "Never")),
+        "WillShowUI is Always, OnError or Never",
+    ),
+    Value(
+        "will-reboot",
+        ("*/WillReboot",),
+        Choice(("Always", "OnRequest", "Never")),
+        "WillReboot is Always, OnRequest or Never",
+    ),
     Value(
         "partition-type",
         ("*/CreatePartition/Type",),
         Choice(("Primary", "EFI", "Extended", "Logical", "MSR")),
+        "Type is Primary, EFI, Extended, Logical or MSR",
     ),
-    Value("partition-format", ("*/ModifyPartition/Format",), Choice(("NTFS", "FAT32"))),
-    Value("partition-size", ("*/CreatePartition/Size",), Integer(1, 2**31 - 1)),
     Value(
-        "partition-letter", ("*/ModifyPartition/Letter",), Pattern("[C-Zc-z]", "a letter C to Z")
+        "partition-format",
+        ("*/ModifyPartition/Format",),
+        Choice(("NTFS", "FAT32")),
+        "Setup formats partitions as NTFS or FAT32",
     ),
-    Value("partition-label", ("*/ModifyPartition/Label",), Length(32, "label")),
+    Value(
+        "partition-size",
+        ("*/CreatePartition/Size",),
+        Integer(1, 2**31 - 1),
+        "Size is a whole number of megabytes",
+    ),
+    Value(
+        "partition-letter",
+        ("*/ModifyPartition/Letter",),
+        Pattern("[C-Zc-z]", "a letter C to Z"),
+        "Letter is one letter, C to Z",
+    ),
+    Value(
+        "partition-label",
+        ("*/ModifyPartition/Label",),
+        Length(32, "label", empty=True),
+        "a volume label has at most 32 characters",
+    ),
     Value(
         "partition-type-id",
         ("*/ModifyPartition/TypeID",),
@@ -64,32 +91,69 @@ VALUES = (
             r"0[xX][0-9A-Fa-f]{2}|\{?[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}?",
             "a type: 0x27 on MBR, a GUID on GPT",
         ),
+        "TypeID is a byte on MBR and a GUID on GPT",
     ),
-    Value("disk-id", ("*/DiskID",), Integer(0, 255)),
-    Value("partition-id", ("*/PartitionID",), Integer(1, 128)),
-    Value("order", ("*/RunSynchronous/*/Order", "*/RunAsynchronous/*/Order"), Integer(1, 500)),
-    Value("order", ("*Partitions/*/Order", "*Commands/*/Order"), Integer(1, 2**31 - 1)),
+    Value("disk-id", ("*/DiskID",), Integer(0, 255), "the first disk is 0"),
+    Value(
+        "partition-id",
+        ("*/PartitionID",),
+        Integer(1, 128),
+        "partitions are numbered from 1; a GPT has room for 128",
+    ),
+    Value(
+        "order",
+        ("*/RunSynchronous/*/Order", "*/RunAsynchronous/*/Order"),
+        Integer(1, 500),
+        "a command's Order is 1 to 500",
+    ),
+    Value(
+        "order",
+        ("*Partitions/*/Order", "*Commands/*/Order"),
+        Integer(1, 2**31 - 1),
+        "Order counts from 1",
+    ),
     Value(
         "command-length", ("*/RunSynchronousCommand/Path",), Length(259, "command"), PROCESS_LIMIT
     ),
     Value(
         "command-length", ("*/RunAsynchronousCommand/Path",), Length(259, "command"), PROCESS_LIMIT
     ),
-    Value("command-length", ("*/CommandLine",), Length(1024, "command")),
-    Value("description-length", ("*Command/Description",), Length(256, "description")),
+    Value(
+        "command-length",
+        ("*/CommandLine",),
+        Length(1024, "command"),
+        "Windows takes a first-logon command of at most 1024 characters",
+    ),
+    Value(
+        "description-length",
+        ("*Command/Description",),
+        Length(256, "description", empty=True),
+        "a description has at most 256 characters",
+    ),
     Value(
         "image-key",
         ("*/InstallFrom/MetaData/Key",),
         Choice(("/IMAGE/INDEX", "/IMAGE/NAME", "/IMAGE/DESCRIPTION")),
+        "an image is chosen by /IMAGE/INDEX, /IMAGE/NAME or /IMAGE/DESCRIPTION",
     ),
-    Value("image-value", ("*/InstallFrom/MetaData/Value",), Length(256, "value")),
+    Value(
+        "image-value",
+        ("*/InstallFrom/MetaData/Value",),
+        Length(256, "value"),
+        "the value is the name, number or description in install.wim",
+    ),
     Value(
         "product-key",
         ("*/UserData/ProductKey/Key", "Microsoft-Windows-Shell-Setup/ProductKey"),
         checks.product_key,
         "an empty key stops Setup of 2019 and 2022; leave it out and keep WillShowUI",
     ),
-    Value("owner-length", ("*/UserData/FullName", "*/UserData/Organization"), Length(63, "text")),
+    Value(
+        "owner-length",
+        ("*/UserData/FullName", "*/UserData/Organization"),
+        Length(63, "text", empty=True),
+        "FullName and Organization have at most 63 characters",
+    ),
     Value(
         "computer-name",
         ("Microsoft-Windows-Shell-Setup/ComputerName",),
@@ -102,22 +166,61 @@ VALUES = (
         checks.account_name,
         "a local account's name in the account database has at most 20 characters",
     ),
-    Value("account-group", ("*/LocalAccount/Group",), Length(256, "list of groups")),
-    Value("logon-count", ("*/AutoLogon/LogonCount",), Integer(1, 2**31 - 1)),
-    Value("protect-your-pc", ("*/OOBE/ProtectYourPC",), Integer(1, 3)),
-    Value("network-location", ("*/OOBE/NetworkLocation",), Choice(("Home", "Work", "Other"))),
-    Value("reseal-mode", ("*/Reseal/Mode", "*/Generalize/Mode"), Choice(("Audit", "OOBE"))),
-    Value("skip-rearm", ("Microsoft-Windows-Security-SPP/SkipRearm",), Integer(0, 1)),
-    Value("language", LANGUAGES, checks.language),
-    Value("input-locale", ("*/InputLocale",), checks.input_locale),
-    Value("layered-driver", ("*/LayeredDriver",), Integer(0, 6)),
+    Value(
+        "account-group",
+        ("*/LocalAccount/Group",),
+        Length(256, "list of groups", empty=True),
+        "Group is a list of groups, by semicolon",
+    ),
+    Value(
+        "logon-count",
+        ("*/AutoLogon/LogonCount",),
+        Integer(1, 2**31 - 1),
+        "LogonCount is 1 or more; Windows adds one to it",
+    ),
+    Value(
+        "protect-your-pc", ("*/OOBE/ProtectYourPC",), Integer(1, 3), "ProtectYourPC is 1, 2 or 3"
+    ),
+    Value(
+        "network-location",
+        ("*/OOBE/NetworkLocation",),
+        Choice(("Home", "Work", "Other")),
+        "NetworkLocation is Home, Work or Other",
+    ),
+    Value(
+        "reseal-mode",
+        ("*/Reseal/Mode", "*/Generalize/Mode"),
+        Choice(("Audit", "OOBE")),
+        "Mode is Audit or OOBE",
+    ),
+    Value(
+        "skip-rearm",
+        ("Microsoft-Windows-Security-SPP/SkipRearm",),
+        Integer(0, 1),
+        "SkipRearm is 0 or 1",
+    ),
+    Value(
+        "language", LANGUAGES, checks.language, "a language is named as in RFC 5646, such as en-US"
+    ),
+    Value(
+        "input-locale",
+        ("*/InputLocale",),
+        checks.input_locale,
+        "InputLocale is a list of languages or of language:keyboard, by semicolon",
+    ),
+    Value("layered-driver", ("*/LayeredDriver",), Integer(0, 6), "LayeredDriver is 0 to 6"),
     Value(
         "time-zone",
         ("*/TimeZone",),
         checks.time_zone,
         "names are those of the registry, not IANA's; a wrong one fails the pass",
     ),
-    Value("driver-path", ("*/PathAndCredentials/Path",), Length(259, "path")),
+    Value(
+        "driver-path",
+        ("*/PathAndCredentials/Path",),
+        Length(259, "path"),
+        "a path has at most 259 characters",
+    ),
 )
 
 
