@@ -176,6 +176,8 @@ async def spawn(
     in order.
     """
     wrapper = [os.fspath(find_program("setpriv", hint="install util-linux")), "--pdeathsig", "KILL"]
+    # We may have died before that took effect; then the program must not start at all.
+    wrapper += ["sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
     program = os.fspath(find_program(os.fspath(argv[0])))
     return await asyncio.create_subprocess_exec(
         *wrapper,
