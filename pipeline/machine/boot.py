@@ -10,14 +10,13 @@ the next machine removes (``runtime``).
 
 That kernel service is bound to the *thread* that starts QEMU: it must live as long as the machine.
 So the event loop must not run in a thread that ends earlier, and nothing here is started from a
-helper thread. In a ``multiprocessing`` child the machine also ends with the parent of that child.
+helper thread. A ``multiprocessing`` child outlives its parent's SIGKILL unless it asks the kernel
+otherwise (``foundation.process.die_with_parent``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Coroutine
@@ -43,7 +42,6 @@ from pipeline.machine.sidecars import Sidecar, swtpm, virtiofsd
 from pipeline.machine.spec import MachineSpec, Wiring, by_hand
 
 CHUNK = 1 << 16
-PARENT_CHECK = 1.0
 STARTED_OR_DEAD = 2.0
 
 
@@ -157,7 +155,6 @@ class _Launch:
                 self.spec, self.evidence, process, monitor, console, list(self.sidecars.values())
             )
             await stack.enter_async_context(_task(_read(com1_socket, console)))
-            await stack.enter_async_context(_task(_end_with_parent(process)))
             stack.push_async_callback(monitor.close)
             await self._greet(machine, monitor_socket)
             stack.push_async_callback(lambda: asyncio.shield(_finish(machine)))
@@ -239,20 +236,6 @@ async def _read(channel: socket.socket, console: Console) -> None:
     finally:
         console.close()
         writer.close()
-
-
-async def _end_with_parent(process: asyncio.subprocess.Process) -> None:
-    """Kill QEMU when we are a ``multiprocessing`` child whose parent is gone.
-
-    Such a child survives its parent's SIGKILL; the machine it owns must not.
-    """
-    if multiprocessing.parent_process() is None:
-        return
-    parent = os.getppid()
-    while os.getppid() == parent:
-        await asyncio.sleep(PARENT_CHECK)
-    with suppress(ProcessLookupError):
-        process.kill()
 
 
 async def _finish(machine: Machine) -> None:
