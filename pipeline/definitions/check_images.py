@@ -98,6 +98,7 @@ def _pin(
     text = _unfit(pin, part, kind, rehearsal)
     if text:
         known.problems.add(section.at(key), section.named(key), text)
+        return None
     return pin
 
 
@@ -175,12 +176,11 @@ def _names(image: Section, problems: Problems) -> None:
 
 def _drivers(drivers: Section, problems: Problems) -> None:
     setup = drivers.get("setup")
-    if setup is not None and drivers.at("setup[0]") != drivers.place:
-        _twice(drivers, "setup", setup, problems)
     if setup is not None and not {"viostor", "vioscsi"} & set(setup):
         text = "expected viostor or vioscsi among them: without one Setup sees no disk"
         problems.add(drivers.at("setup"), drivers.named("setup"), text)
-    _twice(drivers, "guest", drivers.get("guest") or (), problems)
+    for key in ("setup", "guest"):
+        _twice(drivers, key, drivers.get(key) or (), problems)
 
 
 def _twice(section: Section, key: str, values: Iterable[str], problems: Problems) -> None:

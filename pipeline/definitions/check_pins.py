@@ -22,7 +22,7 @@ def check_pin(pin: Section, problems: Problems) -> None:
         problems.add(
             pin.place, pin.path, f"expected exactly one of urls, file and made, found {seen}"
         )
-    if pin.get("urls") == () and pin.given("urls"):
+    if pin.given("urls") and pin.empty("urls"):
         problems.add(pin.at("urls"), pin.named("urls"), "expected at least one address, found none")
     _digest(pin, sources, problems)
     _media(pin, problems)
@@ -47,7 +47,7 @@ def _media(pin: Section, problems: Problems) -> None:
         text = f'expected "iso" for a Windows medium, found {quoted(pin.get("kind"))}'
         problems.add(pin.at("kind"), pin.named("kind"), text)
     editions = media.get("editions")
-    if editions == ():
+    if media.empty("editions"):
         problems.add(media.at("editions"), media.named("editions"), "expected at least one edition")
     for key in ("index", "name"):
         counts = Counter(edition.get(key) for edition in editions or ())

@@ -18,7 +18,7 @@ import yaml
 from pipeline.definitions.check_images import Known, check_image
 from pipeline.definitions.check_pins import check_pin
 from pipeline.definitions.model import Definitions, Image, Pin, Settings
-from pipeline.definitions.nodes import Section, build
+from pipeline.definitions.nodes import Section, build, found
 from pipeline.definitions.problems import (
     DefinitionError,
     Place,
@@ -97,6 +97,8 @@ def _pins(workspace: Workspace, problems: Problems) -> tuple[dict[str, Section |
         reader, node = compose(path, shown, problems)
         if not isinstance(node, yaml.MappingNode):
             complete = False
+            if node is not None:
+                reader.wrong(node, "", f"expected a mapping of pins, found {found(node)}")
             continue
         for name, key, value in reader.pairs(node, ""):
             place = reader.place(key)

@@ -102,6 +102,7 @@ class Machine:
     """The virtual hardware an image is built on."""
 
     firmware: Firmware = Firmware.UEFI
+    """What the machine boots with."""
     cpus: rules.Cpus = 2
     """Processors while building."""
     memory: Size = Size(4 << 30)

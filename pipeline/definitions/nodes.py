@@ -20,7 +20,11 @@ from pipeline.definitions.shapes import Field, Shape, fields_of
 
 BAD: Final = object()
 _NULL = "tag:yaml.org,2002:null"
-_OWN_TAG = "tag:yaml.org,2002:"
+# What YAML guesses for plain values; any other tag was written by hand.
+_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge", "seq", "map")
+}
 
 
 @dataclass(slots=True)
@@ -41,6 +45,10 @@ class Section:
     def given(self, key: str) -> bool:
         """Whether the file has the key, good or bad."""
         return key in self.keys
+
+    def empty(self, key: str) -> bool:
+        """Whether the file gives a list without items."""
+        return isinstance(self.get(key), tuple) and f"{key}[0]" not in self.places
 
     def at(self, key: str) -> Place:
         """Where the value stands (``urls[1]`` for one of a list); the section when it is absent."""
@@ -77,15 +85,19 @@ def is_null(node: yaml.Node) -> bool:
 class Reader:
     """Reads the nodes of one file."""
 
-    def __init__(self, file: str, last_line: int, problems: Problems) -> None:
+    def __init__(self, file: str, problems: Problems) -> None:
         self.file = file
-        self.last_line = last_line
         self.problems = problems
+        self.end = Place(file, 1, 1)
+
+    def mark(self, mark: yaml.Mark) -> Place:
+        """A place of YAML's as editors count; what is behind the last line is at its end."""
+        place = Place(self.file, mark.line + 1, mark.column + 1)
+        return place if place.line <= self.end.line else self.end
 
     def place(self, node: yaml.Node) -> Place:
-        """Where a node begins, as editors count."""
-        mark = node.start_mark
-        return Place(self.file, min(mark.line + 1, self.last_line), mark.column + 1)
+        """Where a node begins."""
+        return self.mark(node.start_mark)
 
     def wrong(self, node: yaml.Node, path: str, text: str) -> object:
         """Report a node; returns ``BAD``."""
@@ -168,7 +180,7 @@ class Reader:
 
     def value(self, node: yaml.Node, shape: Shape, path: str) -> Any:
         """The value of a node, or ``BAD``."""
-        if not node.tag.startswith(_OWN_TAG):
+        if node.tag not in _TAGS:
             return self.wrong(node, path, f"tags are not understood, found {quoted(node.tag)}")
         if is_null(node) and shape.optional:
             return None
@@ -186,7 +198,10 @@ class Reader:
         if not isinstance(node, yaml.SequenceNode) or shape.item is None:
             return self.wrong(node, path, f"expected a list, found {found(node)}")
         read = [self.value(x, shape.item, f"{path}[{i}]") for i, x in enumerate(node.value)]
-        return tuple(value for value in read if value is not BAD)
+        good = tuple(value for value in read if value is not BAD)
+        if len(good) < len(read) and not dataclasses.is_dataclass(shape.item.base):
+            return BAD  # a list of words that lacks one must not be judged as a whole
+        return good
 
     def _table(self, node: yaml.Node, shape: Shape, path: str) -> Any:
         if not isinstance(node, yaml.MappingNode) or shape.item is None:

@@ -21,7 +21,7 @@ from pipeline.definitions.check_pins import SOURCES
 from pipeline.definitions.check_steps import FORMS, PAYLOAD
 from pipeline.definitions.identity import identity
 from pipeline.definitions.model import Image, Pin, Settings, Step
-from pipeline.definitions.rules import PIN_NAME
+from pipeline.definitions.rules import PIN_NAME, Rule
 from pipeline.definitions.shapes import ABSENT, Field, Shape, fields_of
 from pipeline.foundation.files import write_bytes
 from pipeline.foundation.paths import ROOT
@@ -108,10 +108,19 @@ def _shape(shape: Shape, definitions: dict[str, Schema]) -> Schema:
     for rule in shape.rules:
         schema |= rule.keywords()
         if shape.base is str:
-            schema["type"] = "string"
+            schema["type"] = _types(rule)
     if shape.optional and "type" in schema:
         return {"anyOf": [schema, {"type": "null"}]}
     return schema
+
+
+def _types(rule: Rule) -> list[str] | str:
+    """The JSON types whose text the rule allows; ``keywords`` then judge strings alone."""
+    samples = {"number": "1.5", "integer": "1", "boolean": "true"}
+    fitting = [name for name, text in samples.items() if rule.allows(text)]
+    if "number" in fitting:
+        fitting.remove("integer")
+    return ["string", *fitting] if fitting else "string"
 
 
 def _bare(shape: Shape, definitions: dict[str, Schema]) -> Schema:
