@@ -346,6 +346,25 @@ function Set-Access([string]$Path, $Entries) {
     }
 }
 
+# A transcript that cannot be written (a full disk) is no reason to leave a machine half made.
+function Open-Transcript([string]$Path) {
+    try {
+        $folder = Split-Path -Path $Path -Parent
+        if (-not (Test-Path -LiteralPath $folder)) {
+            New-Item -Path $folder -ItemType Directory -Force | Out-Null
+        }
+        Start-Transcript -LiteralPath $Path -Append -Force | Out-Null
+        return $true
+    } catch {
+        Write-Note -Text ('no transcript: ' + $_.Exception.Message)
+        return $false
+    }
+}
+
+function Get-Seconds($Since) {
+    return [Math]::Round(([DateTime]::UtcNow - $Since).TotalSeconds, 1)
+}
+
 #endregion common
 
 $script:Markers = 'HKLM:\SOFTWARE\GoldenWindows\Steps'
@@ -1221,10 +1240,6 @@ function Invoke-Step($Step) {
     }
 }
 
-function Get-Seconds($Since) {
-    return [Math]::Round(([DateTime]::UtcNow - $Since).TotalSeconds, 1)
-}
-
 # The plan's result is the worst of its steps'; a failure and a restart end an Apply at once.
 function Invoke-Plan($Read) {
     $steps = @(Get-Field -Record $Read -Name 'steps' -Default @())
@@ -1250,21 +1265,6 @@ function Invoke-Plan($Read) {
 
 function Write-PlanLine([string]$Name, $Outcome, $Since) {
     Write-JsonLine -Record ([ordered]@{ plan = $Name; result = $Outcome.Result; steps = $Outcome.Count; seconds = (Get-Seconds -Since $Since); message = (Get-Sentence -Text $Outcome.Message) })
-}
-
-# A transcript that cannot be written (a full disk) is no reason to leave a machine half made.
-function Open-Transcript([string]$Path) {
-    try {
-        $folder = Split-Path -Path $Path -Parent
-        if (-not (Test-Path -LiteralPath $folder)) {
-            New-Item -Path $folder -ItemType Directory -Force | Out-Null
-        }
-        Start-Transcript -LiteralPath $Path -Append -Force | Out-Null
-        return $true
-    } catch {
-        Write-Note -Text ('no transcript: ' + $_.Exception.Message)
-        return $false
-    }
 }
 
 $began = [DateTime]::UtcNow

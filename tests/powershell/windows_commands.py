@@ -17,7 +17,7 @@ SUBSET = HERE / "windows-5.1-subset.json"
 DOUBLES = HERE / "doubles"
 
 # Where nothing but the real command's help tells which set counts when several fit.
-DEFAULT_SETS = {"Get-Service": "Default", "New-Object": "Net", "Get-Volume": "ByDriveLetter"}
+DEFAULT_SETS = {"Get-LocalUser": "Default", "Get-Service": "Default", "New-Object": "Net", "Get-Volume": "ByDriveLetter"}
 
 Parameters = dict[str, Any]
 

@@ -268,9 +268,9 @@ def wevtutil(arguments: Arguments) -> int:
 
 
 def sysprep(arguments: Arguments) -> int:
-    if arguments[:4] != ["/generalize", "/oobe", "/quit", "/mode:vm"] or len(arguments) != 5:
+    if arguments[:5] != ["/generalize", "/oobe", "/quit", "/quiet", "/mode:vm"] or len(arguments) != 6:
         return 1
-    if not arguments[4].startswith("/unattend:") or not Path(arguments[4][10:]).is_file():
+    if not arguments[5].startswith("/unattend:") or not Path(arguments[5][10:]).is_file():
         return 1
     state = load()
     panther = MACHINE / "c/Windows/System32/Sysprep/Panther"

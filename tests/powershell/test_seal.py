@@ -1,0 +1,325 @@
+"""Seal: what is cleaned, what is kept, and how a machine that fails to generalise stays reachable."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.powershell.fake_machine import ADMINISTRATORS, SYSTEM, FakeMachine, Ran, Run, find_powershell
+
+pytestmark = pytest.mark.powershell
+
+STEPS = ["component-store", "caches", "logs", "pagefile", "hibernation", "recovery", "event-logs", "credentials",
+         "panther", "first-boot", "trim", "generalise"]
+WINLOGON = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\Winlogon"
+SECRET = "SECURITY\\Policy\\Secrets\\DefaultPassword\\CurrVal"
+FILES = ["firstboot.ps1", "SetupComplete.cmd"]
+REMOVED = [
+    "Windows/SoftwareDistribution/Download/x/y.cab", "Windows/Temp/a.tmp", "Users/golden/AppData/Local/Temp/b.tmp",
+    "Windows/Logs/CBS/CBS.log", "Windows/Minidump/m.dmp", "ProgramData/Microsoft/Windows/WER/ReportQueue/r/r.wer",
+    "Windows/System32/Recovery/Winre.wim", "Windows/Panther/unattend.xml", "Windows/Panther/Unattend/unattend.xml",
+    "Windows/Panther/unattend-original.xml", "autounattend.xml", "Users/golden/.ssh/authorized_keys",
+]
+KEPT = ["Windows/Panther/setupact.log", "Windows/System32/Recovery/ReAgent.xml", "Users/golden/Documents/own.txt"]
+SSH = ["administrators_authorized_keys", "ssh_host_rsa_key", "ssh_host_ed25519_key.pub", "sshd_config"]
+
+
+def prepare(machine: FakeMachine, **config: Any) -> str:
+    """A provisioned machine, and seal.json."""
+    for name in [*REMOVED, *KEPT, *[f"ProgramData/ssh/{name}" for name in SSH]]:
+        file = machine.c / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    for name in [*FILES, "unattend-oobe.xml", "agent.ps1", "seal.ps1", "payload/big.msi", "log/provision.log"]:
+        file = machine.golden / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    machine.set_registry(WINLOGON, "DefaultPassword", "canary-secret")
+    machine.set_registry(WINLOGON, "AutoAdminLogon", "1")
+    machine.set_registry("SYSTEM\\Setup", "UnattendFile", "D:\\autounattend.xml")
+    machine.set_registry(SECRET, "", "00", "REG_BINARY")
+    users = machine.state["users"] | {"Chef": {"sid": "S-1-5-21-7-8-9-500", "enabled": True, "passwords": 1}}
+    machine.change(users=users, run_tasks="no")
+    settings = {"schema": 1, "user": "golden", "generalise": True, "timeout_seconds": 60,
+                "first_boot": {"files": FILES}} | config
+    (machine.golden / "seal.json").write_text(json.dumps(settings))
+    return "C:\\ProgramData\\golden\\seal.json"
+
+
+def clean(machine: FakeMachine, config: str) -> Ran:
+    return machine.run(Run("seal.ps1", ["-Config", config]))[0]
+
+
+def run_task(machine: FakeMachine) -> Ran:
+    """What the Task Scheduler would do: the registered command line, without any parent."""
+    task = machine.state["tasks"]["Golden Windows Seal"]
+    words = shlex.split(task["action"]["argument"].replace("\\", "\\\\"))
+    assert words[:5] == ["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File"]
+    return machine.run(Run(Path(words[5]).name, words[6:]))[0]
+
+
+def sealed(machine: FakeMachine) -> tuple[Ran, Ran]:
+    cleaned = clean(machine, prepare(machine))
+    return cleaned, run_task(machine)
+
+
+class Sealed:
+    """One machine, sealed; looked at by many tests."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.machine = machine
+        self.config = prepare(machine)
+        self.cleaned = clean(machine, self.config)
+        self.between = sorted(path.relative_to(machine.c).as_posix() for path in machine.c.rglob("*") if path.is_file())
+        self.registry_between = machine.registry
+        self.task = run_task(machine)
+
+    def has(self, name: str) -> bool:
+        return (self.machine.c / name).exists()
+
+
+@pytest.fixture(scope="module")
+def seal(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
+    if find_powershell() is None:
+        pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
+    return Sealed(FakeMachine(tmp_path_factory.mktemp("seal")))
+
+
+def test_every_step_is_told_in_order(seal: Sealed) -> None:
+    assert list(seal.cleaned.states) == STEPS, seal.cleaned.text
+    assert set(seal.cleaned.states.values()) == {"changed"}, seal.cleaned.states
+    assert (seal.cleaned.exit, seal.cleaned.plan["result"], seal.cleaned.plan["plan"]) == (0, "done", "seal")
+    assert seal.cleaned.beacons == ["GOLDEN seal cleaning"]
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_is_removed(seal: Sealed, name: str) -> None:
+    assert name not in seal.between
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_is_kept(seal: Sealed, name: str) -> None:
+    assert seal.has(name)
+
+
+def test_programs_get_what_they_need(seal: Sealed) -> None:
+    calls = seal.cleaned.calls
+    assert ["dism.exe", "/Online", "/Cleanup-Image", "/StartComponentCleanup", "/ResetBase", "/Quiet",
+            "/NoRestart"] in calls
+    assert ["defrag.exe", "C:", "/L"] in calls
+    assert ["sc.exe", "stop", "wuauserv"] in calls
+    state = seal.cleaned.state
+    assert (state["winre"], state["hibernation"]) == (False, False)
+    assert set(state["event_logs"].values()) == {0}
+
+
+def test_the_page_file_is_cleared_at_shutdown(seal: Sealed) -> None:
+    key = seal.machine.registry["SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management"]
+    assert key["ClearPageFileAtShutdown"] == {"type": "REG_DWORD", "data": 1}
+
+
+def test_nobody_knows_a_password_any_more(seal: Sealed) -> None:
+    users = seal.cleaned.state["users"]
+    assert {name: user["passwords"] for name, user in users.items()} == {"golden": 2, "Chef": 2}
+    winlogon = seal.machine.registry[WINLOGON]
+    assert winlogon == {"AutoAdminLogon": {"type": "REG_SZ", "data": "0"}}
+    assert "UnattendFile" not in seal.machine.registry["SYSTEM\\Setup"]
+    assert "canary-secret" not in json.dumps(seal.machine.registry)
+
+
+def test_first_boot_is_registered_and_its_folder_is_locked(seal: Sealed) -> None:
+    task = seal.cleaned.state["tasks"]["Golden Windows First Boot"]
+    assert task["trigger"] == {"at": "startup"}
+    assert task["principal"] == {"user": "S-1-5-18", "logon": "ServiceAccount", "level": "Highest"}
+    assert task["action"]["execute"].endswith("powershell.exe")
+    assert task["action"]["argument"] == (
+        '-NoProfile -NonInteractive -ExecutionPolicy Bypass -File "C:\\ProgramData\\golden\\firstboot.ps1"')
+    assert task["settings"] == {"limit": "00:00:00", "batteries": True, "keep": True}
+    acl = seal.cleaned.state["acl"][str(seal.machine.golden)]
+    assert acl["protected"] is True
+    assert {(rule["sid"], rule["rights"], rule["flags"]) for rule in acl["rules"]} == {
+        (SYSTEM, 0x1F01FF, 3), (ADMINISTRATORS, 0x1F01FF, 3)}
+    facts = seal.machine.registry["SOFTWARE\\GoldenWindows"]
+    assert (facts["User"]["data"], facts["BuildHostName"]["data"]) == ("golden", "GOLDEN")
+    assert (seal.machine.c / "Windows/Setup/Scripts/SetupComplete.cmd").read_text() == "x"
+
+
+def test_until_it_is_sealed_the_build_can_come_in(seal: Sealed) -> None:
+    assert {f"ProgramData/ssh/{name}" for name in SSH} <= set(seal.between)
+    assert "Sealed" not in seal.registry_between["SOFTWARE\\GoldenWindows"]
+    assert seal.cleaned.state["power"] == ""
+
+
+def test_the_task_has_no_parent_and_no_trigger(seal: Sealed) -> None:
+    task = seal.cleaned.state["tasks"]["Golden Windows Seal"]
+    assert (task["started"], task["trigger"]) == (1, None)
+    assert task["principal"]["user"] == "S-1-5-18"
+
+
+def test_sysprep_then_removal_then_power_off(seal: Sealed) -> None:
+    assert seal.task.exit == 0, seal.task.text
+    assert seal.task.beacons == ["GOLDEN seal generalising", "GOLDEN seal generalised"]
+    names = [call[0] for call in seal.task.calls]
+    assert names == ["sysprep.exe", "shutdown.exe"]
+    assert seal.task.calls[0][1:6] == ["/generalize", "/oobe", "/quit", "/quiet", "/mode:vm"]
+    assert seal.task.calls[1][1:] == ["/s", "/t", "2", "/f"]
+    assert "ProgramData/ssh/administrators_authorized_keys" in seal.task.state["sysprep_saw"]
+
+
+def test_nothing_of_the_build_is_left(seal: Sealed) -> None:
+    left = sorted(path.relative_to(seal.machine.golden).as_posix() for path in seal.machine.golden.rglob("*"))
+    assert left == sorted(FILES)
+    assert [path.name for path in (seal.machine.c / "ProgramData/ssh").iterdir()] == ["sshd_config"]
+    assert seal.machine.registry["SOFTWARE\\GoldenWindows"]["Sealed"]["data"] == 1
+    assert not [key for key in seal.machine.registry if "DefaultPassword" in key]
+
+
+def sysprep_fails(machine: FakeMachine) -> None:
+    machine.change(programs={"sysprep.exe": {"exit": 1, "output": "oh"}}, sysprep_log="")
+    panther = machine.c / "Windows/System32/Sysprep/Panther"
+    panther.mkdir(parents=True)
+    (panther / "setuperr.log").write_text("SYSPRP Package X was installed for a user, but not provisioned\n")
+
+
+def image_state_is_wrong(machine: FakeMachine) -> None:
+    machine.change(sysprep_state="IMAGE_STATE_UNDEPLOYABLE", sysprep_log="SYSPRP 0x80310039 BitLocker\n")
+
+
+def sysprep_hangs(machine: FakeMachine) -> None:
+    machine.change(programs={"sysprep.exe": {"hang": True, "output": "waiting"}})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reasons"),
+    [
+        (sysprep_fails, ["exit code 1", "not provisioned"]),
+        (image_state_is_wrong, ["the image state is IMAGE_STATE_UNDEPLOYABLE", "0x80310039"]),
+        (sysprep_hangs, ["did not end within 2 s", "waiting", "wrote no setuperr.log"]),
+    ],
+)
+def test_a_machine_that_does_not_generalise_stays_reachable(
+    machine: FakeMachine, spoil: Callable[[FakeMachine], None], reasons: list[str]
+) -> None:
+    assert clean(machine, prepare(machine, timeout_seconds=2)).exit == 0
+    spoil(machine)
+    ran = run_task(machine)
+    assert ran.exit == 1, ran.text
+    assert ran.beacons[0] == "GOLDEN seal generalising"
+    assert ran.beacons[1].startswith("GOLDEN seal failed ")
+    assert all(reason in ran.text for reason in reasons)
+    assert machine.state["power"] == ""
+    assert all((machine.c / "ProgramData/ssh" / name).exists() for name in SSH)
+    assert (machine.golden / "seal.ps1").exists()
+    assert "Sealed" not in machine.registry["SOFTWARE\\GoldenWindows"]
+
+
+def broken(machine: FakeMachine, program: str, code: int = 1) -> None:
+    machine.change(programs={program: {"exit": code, "output": "it says why"}})
+
+
+@pytest.mark.parametrize(
+    ("program", "step", "said"),
+    [
+        ("dism.exe", "component-store", "dism.exe ended with exit code 1"),
+        ("powercfg.exe", "hibernation", "powercfg.exe ended with exit code 1"),
+        ("defrag.exe", "trim", "must report a discard granularity"),
+        ("reagentc.exe", "recovery", "reagentc.exe ended"),
+        ("wevtutil.exe", "event-logs", "wevtutil.exe ended"),
+        ("icacls.exe", "first-boot", "icacls.exe ended"),
+    ],
+)
+def test_a_failing_step_ends_it_before_anything_is_generalised(
+    machine: FakeMachine, program: str, step: str, said: str
+) -> None:
+    config = prepare(machine)
+    broken(machine, program)
+    ran = clean(machine, config)
+    assert (ran.exit, ran.plan["result"]) == (1, "failed")
+    assert list(ran.states) == STEPS[: STEPS.index(step) + 1]
+    assert ran.states[step] == "failed"
+    assert said in ran.steps[-1]["message"]
+    assert "it says why" in ran.steps[-1]["message"]
+    assert ran.plan["message"] == f"{step}: {ran.steps[-1]['message']}"
+    assert ran.beacons[-1].startswith(f"GOLDEN seal failed {step}: ")
+    assert "Golden Windows Seal" not in ran.state["tasks"]
+
+
+def test_logs_that_refuse_are_no_failure_but_the_main_ones_are(machine: FakeMachine) -> None:
+    config = prepare(machine)
+    logs = {"Vendor-Debug": 1, "System": 2}
+    machine.change(event_logs=logs, locked_logs=["Vendor-Debug"])
+    assert clean(machine, config).exit == 0
+    machine.change(event_logs=logs, locked_logs=["System"])
+    ran = clean(machine, config)
+    assert ran.states["event-logs"] == "failed"
+
+
+def test_a_second_cleaning_finds_less_to_do(machine: FakeMachine) -> None:
+    config = prepare(machine)
+    assert clean(machine, config).exit == 0
+    again = clean(machine, config)
+    assert again.exit == 0
+    quiet = {name for name, state in again.states.items() if state == "ok"}
+    assert quiet == {"caches", "logs", "pagefile", "hibernation", "recovery", "panther"}
+
+
+APPS = [
+    {"name": "Own.Kept", "full": "Own.Kept_1", "fixed": False, "framework": False, "kind": "Store"},
+    {"name": "User.Only", "full": "User.Only_1", "fixed": False, "framework": False, "kind": "Store"},
+    {"name": "VCLibs", "full": "VCLibs_1", "fixed": False, "framework": True, "kind": "Store"},
+    {"name": "Shell", "full": "Shell_1", "fixed": True, "framework": False, "kind": "System"},
+    {"name": "Sys", "full": "Sys_1", "fixed": False, "framework": False, "kind": "System"},
+]
+
+
+@pytest.mark.parametrize(("product", "left"), [(1, 4), (3, 5)])
+def test_packages_of_one_user_only_are_removed_on_clients(machine: FakeMachine, product: int, left: int) -> None:
+    config = prepare(machine)
+    machine.change(appx=APPS, provisioned=["Own.Kept"], product_type=product)
+    ran = clean(machine, config)
+    assert ran.exit == 0
+    assert len(ran.state["appx"]) == left
+    assert ("Get-AppxPackage AllUsers" in ran.commands) is (product == 1)
+
+
+def test_without_generalising_it_is_cleaned_and_powered_off(machine: FakeMachine) -> None:
+    config = prepare(machine, generalise=False)
+    (machine.golden / "unattend-oobe.xml").unlink()
+    assert clean(machine, config).exit == 0
+    ran = run_task(machine)
+    assert [call[0] for call in ran.calls] == ["shutdown.exe"]
+    assert ran.exit == 0
+    assert not (machine.c / "ProgramData/ssh/administrators_authorized_keys").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is no seal configuration"),
+        ("{", "JSON"),
+        ('{"schema": 2}', "not of schema 1"),
+        ('{"schema": 1}', "does not say which user"),
+        ('{"schema": 1, "user": "golden", "timeout_seconds": "long"}', "the timeout 'long'"),
+    ],
+)
+def test_a_configuration_that_is_not_understood(machine: FakeMachine, text: str | None, said: str) -> None:
+    if text is not None:
+        (machine.golden / "seal.json").write_text(text)
+    ran = clean(machine, "C:\\ProgramData\\golden\\seal.json")
+    assert (ran.exit, ran.plan["result"], ran.steps, ran.calls) == (1, "failed", [], [])
+    assert said in ran.plan["message"] or said == "JSON"
+    assert ran.beacons[0].startswith("GOLDEN seal failed ")
+
+
+@pytest.mark.parametrize(("name", "step"), [("firstboot.ps1", "first-boot"), ("unattend-oobe.xml", "generalise")])
+def test_files_that_are_missing_are_named(machine: FakeMachine, name: str, step: str) -> None:
+    config = prepare(machine)
+    (machine.golden / name).unlink()
+    ran = clean(machine, config)
+    assert ran.states[step] == "failed"
+    assert name in ran.plan["message"]
