@@ -110,6 +110,15 @@ class Document:
             for component in elements(settings, "component")
         ]
 
+    @cached_property
+    def settings(self) -> list[tuple[Component, str, Element]]:
+        """Every element inside a component, with its path from there."""
+        return [
+            (component, path, element)
+            for component in self.components
+            for path, element in component.settings()
+        ]
+
     def every(self, component: str, path: str) -> Iterator[Element]:
         """Every element at ``path`` of every component called ``component``, in whatever pass."""
         for found in self.components:

@@ -16,10 +16,9 @@ BUILT_IN = frozenset({"administrator", "guest", "defaultaccount", "wdagutilityac
 
 def _passwords(document: Document) -> Iterator[Element]:
     """Every password that has the form of Value and PlainText."""
-    for component in document.components:
-        for _, element in component.settings():
-            if local(element) in SUFFIXES and at(element, "Value"):
-                yield element
+    for _, _, element in document.settings:
+        if local(element) in SUFFIXES and at(element, "Value"):
+            yield element
 
 
 def _encoded(password: Element) -> bool:

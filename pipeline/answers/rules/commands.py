@@ -54,10 +54,9 @@ _HANDLE = re.compile(r"(?i)\s([03-9])>(?![&>])|\becho\b[^&|<>]*\s([12])>(?!&|\s*
 
 def _commands(document: Document) -> Iterator[tuple[Element, Element | None]]:
     """Every command with its line."""
-    for component in document.components:
-        for path, element in component.settings():
-            if "/" in path and local(element) in LINE:
-                yield element, first(element, LINE[local(element)])
+    for _, path, element in document.settings:
+        if "/" in path and local(element) in LINE:
+            yield element, first(element, LINE[local(element)])
 
 
 @rule("command-missing", "a command has a line to run")

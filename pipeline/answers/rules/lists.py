@@ -27,10 +27,9 @@ PARTITIONS = frozenset({"CreatePartition", "ModifyPartition"})
 
 
 def _items(document: Document, names: frozenset[str]) -> Iterator[Element]:
-    for component in document.components:
-        for path, element in component.settings():
-            if "/" in path and local(element) in names:
-                yield element
+    for _, path, element in document.settings:
+        if "/" in path and local(element) in names:
+            yield element
 
 
 def _lists(document: Document, names: frozenset[str]) -> Iterator[list[Element]]:

@@ -153,7 +153,7 @@ OWN_RULE = frozenset({"Value", "Key", "Path", "CommandLine", "Name", "Domain", "
 
 
 def _settings(document: Document) -> Iterator[tuple[Component, str, Element]]:
-    for component in document.components:
+    """The settings of the components that are known."""
+    for component, path, element in document.settings:
         if settings_of(component.name):
-            for path, element in component.settings():
-                yield component, path, element
+            yield component, path, element

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from pipeline.answers.document import Document, text
 from pipeline.answers.rules import checks
@@ -224,23 +223,22 @@ VALUES = (
 )
 
 
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", ".*"))
-
-
-def _judge(row: Value, document: Document) -> Iterator[Problem]:
-    patterns = [_compiled(pattern) for pattern in row.patterns]
-    for component in document.components:
-        for path, element in component.settings():
-            here = f"{component.name}/{path}"
-            named = any(pattern.fullmatch(here) for pattern in patterns)
-            if named and (wrong := row.check(text(element))):
-                yield Problem(element, wrong.message, wrong.fix)
+def _pattern(row: Value) -> re.Pattern[str]:
+    """All patterns of a row as one."""
+    escaped = (re.escape(pattern).replace(r"\*", ".*") for pattern in row.patterns)
+    return re.compile("|".join(escaped))
 
 
 def _rule(row: Value) -> Rule:
-    return Rule(row.id, row.fact, lambda document: _judge(row, document))
+    pattern = _pattern(row)
+
+    def check(document: Document) -> Iterator[Problem]:
+        for component, path, element in document.settings:
+            named = pattern.fullmatch(f"{component.name}/{path}")
+            if named and (wrong := row.check(text(element))):
+                yield Problem(element, wrong.message, wrong.fix)
+
+    return Rule(row.id, row.fact, check)
 
 
 RULES.extend(_rule(row) for row in VALUES)

@@ -1,4 +1,4 @@
-"""What the tests of answer files and plans look at: the shipped images, rendered, and files by others."""
+"""What the tests of answer files look at: the shipped images, rendered, and files by others."""
 
 from __future__ import annotations
 
@@ -78,8 +78,6 @@ def rendered(name: str) -> dict[str, bytes]:
 
 def correct() -> dict[str, bytes]:
     """Every file that is known to be right: all shipped renders, and files written by others."""
-    ours = {
-        f"{name}/{file}": data for name in shipped() for file, data in rendered(name).items()
-    }
+    ours = {f"{name}/{file}": data for name in shipped() for file, data in rendered(name).items()}
     others = {f"foreign/{path.name}": path.read_bytes() for path in sorted(FOREIGN.glob("*.xml"))}
     return ours | others
