@@ -30,6 +30,8 @@ NOTHING_BOOTS = re.compile(
     r"No bootable (option or )?device|No bootable option|UEFI Interactive Shell|^Shell>"
 )
 DOTS_BEFORE_ANOTHER_PRESS = 2
+# QEMU's death takes monitor and sidecars with it: after this long it shows whose death it was.
+SETTLING = 1.0
 
 
 class Fault(StrEnum):
@@ -216,7 +218,7 @@ async def _process(watcher: Watcher) -> None:
 async def _sidecars(watcher: Watcher) -> None:
     async def one(name: str, process: asyncio.subprocess.Process) -> None:
         code = await process.wait()
-        await asyncio.sleep(1.0)  # it ends with QEMU: whose death it was shows in a moment
+        await asyncio.sleep(SETTLING)
         if watcher.machine.alive:
             raise watcher.fault(Fault.SIDECAR_DIED, f"{name} ended: {ending(code)}")
 
@@ -268,7 +270,7 @@ async def _while_alive(machine: Machine, work: Awaitable[None]) -> None:
     except MachineFault:
         raise
     except PipelineError:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(SETTLING)
         if machine.alive and not machine.stopping:
             raise
 

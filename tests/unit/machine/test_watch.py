@@ -1,0 +1,391 @@
+"""The watch over a machine that is played: each fault is named, and is the only error shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from qemu.qmp import EventListener
+from qemu.qmp.message import Message
+
+from pipeline.definitions.model import Firmware
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.progress import Silent
+from pipeline.foundation.units import Size
+from pipeline.machine.console import Console
+from pipeline.machine.machine import Machine
+from pipeline.machine.monitor import MonitorFailed
+from pipeline.machine.sidecars import Sidecar
+from pipeline.machine.spec import MachineSpec
+from pipeline.machine.watch import (
+    Fault,
+    Limits,
+    MachineFault,
+    Phase,
+    Watcher,
+    answer_cd_prompt,
+    watch,
+)
+
+PHASES = (
+    Phase("firmware", 600),
+    Phase("windowsPE", 600, "^GOLDEN pass windowsPE"),
+    Phase("specialize", 600, "^GOLDEN pass specialize"),
+    Phase("work", 600),
+)
+Play = Callable[["Actor"], Awaitable[None]]
+
+
+class FakeProcess:
+    """A process that ends when told to."""
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+        self._ended = asyncio.Event()
+
+    async def wait(self) -> int | None:
+        await self._ended.wait()
+        return self.returncode
+
+    def end(self, code: int) -> None:
+        self.returncode = code
+        self._ended.set()
+
+
+class FakeMonitor:
+    """A monitor whose events the test makes and whose commands it notes."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.listeners: list[EventListener] = []
+        self.commands: list[tuple[str, dict[str, Any]]] = []
+        self.written = 0
+        self.gone = False
+
+    def listen(self, *names: str) -> FakeMonitor:
+        self.listeners.append(EventListener(names))
+        return self
+
+    def __enter__(self) -> EventListener:
+        return self.listeners[-1]
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    async def drained(self) -> None:
+        pass
+
+    async def execute(self, name: str, **arguments: Any) -> Any:
+        if self.gone:
+            raise MonitorFailed("the monitor is gone")
+        self.commands.append((name, arguments))
+        if name == "query-blockstats":
+            return [{"stats": {"wr_bytes": self.written}}]
+        if name == "screendump":
+            Path(arguments["filename"]).write_bytes(b"the same screen")
+        return {}
+
+    async def say(self, name: str, **data: Any) -> None:
+        event = {"event": name, "data": data}
+        self.events.append(event)
+        for listener in self.listeners:
+            await listener.put(Message(event))
+
+
+class Actor:
+    """The machine's parts, for tests to play with."""
+
+    def __init__(self, evidence: Path, sidecars: Sequence[str] = ()) -> None:
+        self.process = FakeProcess()
+        self.monitor = FakeMonitor()
+        self.console = Console()
+        self.sidecars = {name: FakeProcess() for name in sidecars}
+        spec = MachineSpec("win", Firmware.UEFI, 2, Size(1 << 30), evidence / "disk")
+        beside = [
+            cast(Sidecar, type("S", (), {"name": name, "process": process}))
+            for name, process in self.sidecars.items()
+        ]
+        process, monitor = cast(Any, self.process), cast(Any, self.monitor)
+        self.machine = Machine(spec, evidence, process, monitor, self.console, beside)
+        self.watcher: Watcher | None = None
+
+    async def say(self, text: str) -> None:
+        self.console.feed(text.encode())
+        await asyncio.sleep(0)
+
+    async def power_off(self) -> None:
+        await self.monitor.say("SHUTDOWN", guest=True, reason="guest-shutdown")
+        self.process.end(0)
+
+
+def play(
+    evidence: Path,
+    acts: Play,
+    *,
+    phases: Sequence[Phase] = PHASES,
+    limits: Limits | None = None,
+    sidecars: Sequence[str] = (),
+    then: Callable[[Actor], Awaitable[None]] | None = None,
+) -> Watcher:
+    """Watch while ``acts`` plays; without ``then`` the block waits until the watch ends it."""
+
+    async def main() -> Watcher:
+        actor = Actor(evidence, sidecars)
+        async with watch(
+            actor.machine, phases, Silent(), limits or Limits(look=0.01), [answer_cd_prompt]
+        ) as watcher:
+            actor.watcher = watcher
+            await asyncio.sleep(0)
+            await acts(actor)
+            if then:
+                await then(actor)
+            else:
+                await asyncio.sleep(600)
+        return watcher
+
+    return asyncio.run(main())
+
+
+def fault(evidence: Path, acts: Play, **options: Any) -> MachineFault:
+    with pytest.raises(MachineFault) as raised:
+        play(evidence, acts, **options)
+    assert raised.value.evidence == evidence
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BdsDxe: No bootable option or device was found.\r\n",
+        "No bootable device.\r\n",
+        "UEFI Interactive Shell v2.2\r\n",
+        "Shell> ",
+    ],
+)
+def test_a_machine_with_nothing_to_boot_is_named(tmp_path: Path, text: str) -> None:
+    error = fault(tmp_path, lambda actor: actor.say(text))
+    assert error.fault is Fault.NOTHING_BOOTS
+    assert "phase firmware" in error.message
+
+
+def test_a_panic_is_named(tmp_path: Path) -> None:
+    error = fault(tmp_path, lambda actor: actor.monitor.say("GUEST_PANICKED", action="pause"))
+    assert error.fault is Fault.PANIC
+
+
+def test_resets_without_anything_new_are_a_boot_loop(tmp_path: Path) -> None:
+    async def acts(actor: Actor) -> None:
+        for _ in range(4):
+            await actor.say("GOLDEN pass windowsPE\r\n")
+            await actor.monitor.say("RESET", guest=True)
+            await asyncio.sleep(0)
+
+    error = fault(tmp_path, acts, limits=Limits(resets=4, look=60))
+    assert error.fault is Fault.BOOT_LOOP
+    assert "4 resets" in error.message
+    assert "phase windowsPE" in error.message
+
+
+def test_a_new_beacon_between_resets_is_progress(tmp_path: Path) -> None:
+    async def acts(actor: Actor) -> None:
+        for index in range(6):
+            await actor.say(f"GOLDEN step provision {index}/6 x ok\r\n")
+            await actor.monitor.say("RESET", guest=True)
+            await asyncio.sleep(0)
+
+    async def nothing(actor: Actor) -> None:
+        assert actor.watcher
+        assert actor.watcher.resets == 1
+
+    play(tmp_path, acts, limits=Limits(resets=2, look=60), then=nothing)
+
+
+def test_powering_off_early_is_a_fault_and_later_is_not(tmp_path: Path) -> None:
+    assert fault(tmp_path, Actor.power_off).fault is Fault.POWERED_OFF
+
+    async def expected(actor: Actor) -> None:
+        assert actor.watcher
+        actor.watcher.expect_power_off()
+        await actor.power_off()
+        await asyncio.sleep(0.05)
+
+    play(tmp_path, expected, then=lambda _: asyncio.sleep(0))
+
+
+def test_ending_it_ourselves_is_no_news(tmp_path: Path) -> None:
+    async def acts(actor: Actor) -> None:
+        actor.machine.stopping = True
+        actor.monitor.gone = True
+        actor.process.end(-9)
+        await asyncio.sleep(0.05)
+
+    play(tmp_path, acts, then=lambda _: asyncio.sleep(0))
+
+
+def test_qemus_death_carries_the_signal_and_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "qemu.log").write_text("qemu: something snapped\n")
+
+    async def acts(actor: Actor) -> None:
+        actor.monitor.gone = True
+        actor.process.end(-11)
+
+    error = fault(tmp_path, acts)
+    assert error.fault is Fault.QEMU_DIED
+    assert "SIGSEGV" in error.message
+    assert "something snapped" in error.message
+
+
+def test_a_sidecars_death_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.machine.watch.SETTLING", 0.01)
+
+    async def acts(actor: Actor) -> None:
+        actor.sidecars["virtiofsd"].end(-9)
+
+    error = fault(tmp_path, acts, sidecars=("virtiofsd", "swtpm"))
+    assert error.fault is Fault.SIDECAR_DIED
+    assert "virtiofsd ended: killed by SIGKILL" in error.message
+
+
+def test_a_phase_that_takes_too_long_says_the_last_line(tmp_path: Path) -> None:
+    error = fault(
+        tmp_path,
+        lambda actor: actor.say("Loading files...\r\n"),
+        phases=(Phase("firmware", 0.05),),
+    )
+    assert error.fault is Fault.PHASE_TOO_LONG
+    assert "Loading files..." in error.hint
+
+
+def test_the_next_phase_brings_its_own_deadline(tmp_path: Path) -> None:
+    async def acts(actor: Actor) -> None:
+        await actor.say("GOLDEN pass windowsPE\r\n")
+
+    async def later(actor: Actor) -> None:
+        await asyncio.sleep(0.5)
+        assert actor.watcher
+        assert actor.watcher.phase.name == "windowsPE"
+
+    phases = (Phase("firmware", 0.4), PHASES[1])
+    timings = play(tmp_path, acts, phases=phases, then=later).timings
+    assert set(timings) == {"firmware", "windowsPE"}
+
+
+def test_nothing_moving_for_too_long_is_a_fault(tmp_path: Path) -> None:
+    error = fault(tmp_path, lambda actor: actor.say("x\n"), limits=Limits(idle=0.05, look=0.01))
+    assert error.fault is Fault.NO_PROGRESS
+
+
+@pytest.mark.parametrize("moving", ["disk", "console"])
+def test_what_moves_is_progress(tmp_path: Path, moving: str) -> None:
+    async def acts(actor: Actor) -> None:
+        for _ in range(60):
+            if moving == "disk":
+                actor.monitor.written += 512
+            else:
+                await actor.say(".")
+            await asyncio.sleep(0.01)
+
+    play(tmp_path, acts, limits=Limits(idle=0.4, look=0.01), then=lambda _: asyncio.sleep(0))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"action": "stop", "nospace": True}, "the host's disk is full"),
+        ({"action": "stop", "nospace": False, "reason": "Input/output error"}, "Input/output"),
+    ],
+)
+def test_a_disk_that_stopped_the_guest_is_a_fault(
+    tmp_path: Path, data: dict[str, Any], message: str
+) -> None:
+    error = fault(tmp_path, lambda actor: actor.monitor.say("BLOCK_IO_ERROR", **data))
+    assert error.fault is Fault.DISK_ERROR
+    assert message in error.message
+
+
+def test_a_disk_error_that_the_guest_was_told_of_is_not(tmp_path: Path) -> None:
+    async def acts(actor: Actor) -> None:
+        await actor.monitor.say("BLOCK_IO_ERROR", action="report", reason="read")
+        await asyncio.sleep(0.02)
+
+    play(tmp_path, acts, then=lambda _: asyncio.sleep(0))
+
+
+def test_phases_may_be_skipped_but_never_gone_back_to(tmp_path: Path) -> None:
+    async def acts(actor: Actor) -> None:
+        assert actor.watcher
+        await actor.say("GOLDEN pass specialize\r\n")
+        await asyncio.sleep(0)
+        assert actor.watcher.phase.name == "specialize"
+        await actor.say("GOLDEN pass windowsPE\r\n")
+        await asyncio.sleep(0)
+        assert actor.watcher.phase.name == "specialize"
+        actor.watcher.enter("work")
+        assert actor.watcher.phase.name == "work"
+
+    timings = play(tmp_path, acts, then=lambda _: asyncio.sleep(0)).timings
+    assert list(timings) == ["firmware", "specialize", "work"]
+
+
+def test_the_blocks_own_error_comes_out_as_it_is(tmp_path: Path) -> None:
+    async def acts(actor: Actor) -> None:
+        raise PipelineError("a step failed")
+
+    with pytest.raises(PipelineError, match="a step failed"):
+        play(tmp_path, acts)
+
+
+def test_what_the_watch_saw_explains_what_the_block_suffered(tmp_path: Path) -> None:
+    async def acts(actor: Actor) -> None:
+        await actor.monitor.say("GUEST_PANICKED")
+        try:
+            await asyncio.sleep(600)
+        finally:
+            with suppress(PipelineError):
+                raise PipelineError("the connection broke")
+
+    assert fault(tmp_path, acts).fault is Fault.PANIC
+
+
+# The CD prompt
+
+
+def _presses(evidence: Path, *texts: str) -> int:
+    async def main() -> int:
+        actor = Actor(evidence)
+        job = asyncio.create_task(answer_cd_prompt(actor.machine))
+        for text in texts:
+            await asyncio.sleep(0)
+            await actor.say(text)
+            for _ in range(5):
+                await asyncio.sleep(0)
+        job.cancel()
+        return sum(name == "send-key" for name, _ in actor.monitor.commands)
+
+    return asyncio.run(main())
+
+
+PROMPT = "Press any key to boot from CD or DVD"
+
+
+@pytest.mark.parametrize(
+    ("texts", "presses"),
+    [
+        (("BdsDxe: starting Boot0001\r\n", "Loading files\r\n"), 0),
+        ((PROMPT,), 1),
+        ((PROMPT, "\r\n", "Loading files...\r\n"), 1),
+        ((PROMPT + "...\r\n",), 1),
+        ((PROMPT, "."), 1),
+        ((PROMPT, ".", ".", "."), 2),
+        ((PROMPT, "\r\n", "later\r\n", PROMPT), 2),
+        (("press any key to boot from cd",), 1),
+    ],
+)
+def test_a_key_is_pressed_when_it_is_asked_for_and_never_else(
+    tmp_path: Path, texts: tuple[str, ...], presses: int
+) -> None:
+    assert _presses(tmp_path, *texts) == presses
