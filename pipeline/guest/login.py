@@ -7,6 +7,7 @@ says whether nobody answers, the key is refused, or another host key answers tha
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ async def wait_for_banner(port: int, deadline: float) -> str:
         except TimeoutError:
             last = "the port accepts, and nobody speaks"
         except OSError as error:
-            last = str(error)
+            last = os.strerror(error.errno) if error.errno else str(error)
         else:
             if greeting.startswith(BANNER):
                 return greeting.decode(errors="replace").strip()
