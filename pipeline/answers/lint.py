@@ -19,7 +19,7 @@ def check(data: bytes, name: str) -> list[Finding]:
     if name.lower().endswith(".json") or data.lstrip()[:1] in (b"{", b"["):
         from pipeline.answers.plan_rules import validate_plan
 
-        return validate_plan(data, name)
+        return validate_plan(data, name, planned=True)
     from pipeline.answers.validate import validate
 
     return validate(data, name)
@@ -56,7 +56,16 @@ def text_form(found: dict[str, list[Finding]]) -> str:
     lines = [finding.text(file) for file, findings in found.items() for finding in findings]
     errors = sum(f.severity is Severity.ERROR for findings in found.values() for f in findings)
     warnings = len(lines) - errors
-    return "\n".join([*lines, f"{len(found)} files: {errors} errors, {warnings} warnings"])
+    counts = (
+        _counted(len(found), "file"),
+        _counted(errors, "error"),
+        _counted(warnings, "warning"),
+    )
+    return "\n".join([*lines, "{}: {}, {}".format(*counts)])
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def json_form(found: dict[str, list[Finding]]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.answers.planning import (
+    SCHEMA,
     FromDriver,
     FromDriverFile,
     FromPin,
@@ -29,7 +30,6 @@ from pipeline.foundation.files import sha256_bytes, sha256_file
 if TYPE_CHECKING:
     from pipeline.inputs.drivers import Driver
 
-SCHEMA = 1
 PROGRAMS = frozenset({"virtiofs.exe"})  # they lie in a driver's folder and are no part of it
 Content = Path | bytes
 

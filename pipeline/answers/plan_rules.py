@@ -1,6 +1,8 @@
 """Guest plans checked against the guest contract, before any guest sees them.
 
 In: bytes of a ``plan.json``. Out: findings; both guests refuse a plan for the errors among them.
+A *planned* plan, as ``golden render`` writes it, says where a payload comes ``from`` instead of its
+digest, as only an artifact tells that.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.answers.findings import Finding, Severity, in_order
+from pipeline.answers.planning import SCHEMA
 from pipeline.answers.rules import checks
 
 LARGEST = 4 << 20
-SCHEMA = 1
 _ID = re.compile(r"[a-z0-9-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SID = re.compile(r"S-1(-[0-9]+)+")
@@ -151,8 +153,11 @@ class _TwiceError(ValueError):
     """A key that an object has twice."""
 
 
-def validate_plan(data: bytes, name: str) -> list[Finding]:
-    """Everything that is wrong with the plan ``name``; an empty list when nothing is."""
+def validate_plan(data: bytes, name: str, *, planned: bool = False) -> list[Finding]:
+    """Everything that is wrong with the plan ``name``; an empty list when nothing is.
+
+    ``planned`` allows payloads of which only the source is known yet.
+    """
     if len(data) > LARGEST:
         return [_error(1, "", "size", f"{name} has {len(data)} bytes, a plan at most {LARGEST}")]
     if data.startswith(b"\xef\xbb\xbf"):
@@ -165,7 +170,7 @@ def validate_plan(data: bytes, name: str) -> list[Finding]:
         return [_error(error.lineno, "", "json", f"not JSON: {error.msg}")]
     except (_TwiceError, RecursionError) as error:
         return [_error(1, "", "json", str(error) or "not JSON")]
-    return in_order(list(_plan(plan, _lines(data.decode()))))
+    return in_order(list(_plan(plan, _lines(data.decode()), planned)))
 
 
 def _error(line: int, path: str, rule: str, message: str, fix: str = "") -> Finding:
@@ -186,7 +191,7 @@ def _lines(text: str) -> list[int]:
     return [text.count("\n", 0, match.start()) + 1 for match in found]
 
 
-def _plan(plan: Any, lines: list[int]) -> Iterator[Finding]:
+def _plan(plan: Any, lines: list[int], planned: bool) -> Iterator[Finding]:
     if not isinstance(plan, dict):
         yield _error(1, "", "shape", "a plan is an object with schema, name and steps")
         return
@@ -203,7 +208,11 @@ def _plan(plan: Any, lines: list[int]) -> Iterator[Finding]:
         return
     yield from _duplicates(steps, lines)
     for index, step in enumerate(steps):
-        yield from _step(step, index, lines[index] if index < len(lines) else 1)
+        line = lines[index] if index < len(lines) else 1
+        yield from _step(step, index, line)
+        if isinstance(step, dict):
+            for payload in _payloads(step):
+                yield from _payload(payload, line, f"steps/{step.get('id')}", planned)
 
 
 def _duplicates(steps: list[Any], lines: list[int]) -> Iterator[Finding]:
@@ -282,19 +291,25 @@ def _payload_list(step: Mapping[str, Any], kind: Kind, line: int, where: str) ->
         return
     if not payloads and not kind.payload_optional:
         yield _error(line, where, "payload", f"{step['kind']} needs a payload")
-    if payloads and not str(payloads[0].get("file", "")).lower().endswith(kind.payload):
+    # The folder of a planned driver: only the disc tells what its .inf is called.
+    source = payloads[0].get("from") if payloads else None
+    folder = isinstance(source, dict) and "driver" in source
+    ending = str(payloads[0].get("file", "")).lower().endswith(kind.payload) if payloads else True
+    if not ending and not folder:
         yield _error(line, where, "payload", f"the main payload is no {kind.payload} file")
-    for payload in payloads:
-        yield from _payload(payload, line, where)
 
 
-def _payload(payload: Mapping[str, Any], line: int, where: str) -> Iterator[Finding]:
-    yield from _unknown(payload, ("file", "sha256"), line, where)
+def _payload(payload: Mapping[str, Any], line: int, where: str, planned: bool) -> Iterator[Finding]:
+    source = planned and "sha256" not in payload
+    yield from _unknown(payload, ("file", "from" if source else "sha256"), line, where)
     file = payload.get("file")
     parts = file.split("/") if isinstance(file, str) else []
     if not parts or not all(re.fullmatch(r"(?!\.\.?$)[^\\:*?\"<>|]+", part) for part in parts):
         yield _error(line, where, "payload", f"{file!r} is no name below the payload folder")
-    if not _SHA256.fullmatch(str(payload.get("sha256"))):
+    if source:
+        if not isinstance(payload.get("from"), dict):
+            yield _error(line, where, "payload", f"{file}: neither sha256 nor from is given")
+    elif not _SHA256.fullmatch(str(payload.get("sha256"))):
         yield _error(line, where, "payload", f"{file}: sha256 is not 64 hexadecimal digits")
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from pipeline.foundation.units import Sha256
 
+SCHEMA = 1  # of the guest contract's plans
+
 
 @dataclass(frozen=True, slots=True)
 class FromPin:
@@ -98,7 +100,11 @@ def recipe_identity(plan: Plan) -> Any:
     Artifacts are named, not identified: add the identities of :meth:`Plan.pins` and the digests of
     :meth:`Plan.repository_files`.
     """
-    return {"name": plan.name, "steps": [_step_identity(step) for step in plan.steps]}
+    return {
+        "schema": SCHEMA,
+        "name": plan.name,
+        "steps": [_step_identity(step) for step in plan.steps],
+    }
 
 
 def _step_identity(step: PlannedStep) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.answers.lint import lint, main
 from pipeline.answers.rules.rule import RULES
-from tests.unit.answers import samples
+from tests.unit.answers import goldens, samples
 from tests.unit.answers.mutate import bases, element, swap
 
 
@@ -41,7 +41,7 @@ def bad(tmp_path: Path) -> Path:
 
 def test_a_flawless_file_ends_with_0(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(good)]) == 0
-    assert capsys.readouterr().out == "1 files: 0 errors, 0 warnings\n"
+    assert capsys.readouterr().out == "1 file: 0 errors, 0 warnings\n"
 
 
 def test_a_warning_ends_with_0(warned: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +65,7 @@ def test_an_error_ends_with_1_and_has_line_and_fix(
         "/CreatePartitions/CreatePartition[3]: Size and Extend=true exclude each other"
         " (keep one) [partition-extent]"
     )
-    assert last == "2 files: 1 errors, 0 warnings"
+    assert last == "2 files: 1 error, 0 warnings"
 
 
 def test_json_says_the_same(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +88,14 @@ def test_a_plan_is_known_by_what_it_is(tmp_path: Path, capsys: pytest.CaptureFix
     path.write_text('{"schema": 3, "name": "x", "steps": []}')
     assert lint([path]) == 1
     assert "plan-schema" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("image", sorted(samples.shipped()))
+def test_everything_that_is_rendered_is_quiet(
+    image: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lint(sorted((goldens.FOLDER / image).iterdir())) == 0
+    assert capsys.readouterr().out == "4 files: 0 errors, 0 warnings\n"
 
 
 def test_files_by_others_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:

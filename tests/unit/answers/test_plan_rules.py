@@ -176,6 +176,7 @@ BROKEN: list[tuple[str, Callable[[], Any], str]] = [
     ),
     ("arguments no list", lambda: changed("x", arguments="-A"), "plan-value"),
     ("interpreter unknown", lambda: changed("x", interpreter="python"), "plan-value"),
+    ("a source that is none", lambda: changed("m", payloads=payload(**{"from": 1})), "plan-key"),
     ("restart at another time", lambda: changed("b", when="later"), "plan-value"),
 ]
 
@@ -202,6 +203,29 @@ def test_each_breach_is_found(plan: Callable[[], Any], rule: str) -> None:
 def test_what_is_no_json_is_said(data: bytes, says: str) -> None:
     (finding,) = validate_plan(data, "plan.json")
     assert says in finding.message or "recursion" in finding.message
+
+
+def test_a_source_stands_for_a_digest_only_while_planning() -> None:
+    sources = [{"file": "m/a.msi", "from": {"pin": "tool"}}]
+    plan = json.dumps(changed("m", payloads=sources)).encode()
+    assert validate_plan(plan, "plan.json", planned=True) == []
+    assert {finding.rule for finding in validate_plan(plan, "plan.json")} == {
+        "plan-key",
+        "plan-payload",
+    }
+
+
+@pytest.mark.parametrize("payloads", [[{"file": "m/a.msi"}], [{"file": "m/a.msi", "from": "tool"}]])
+def test_a_planned_payload_has_a_source(payloads: list[Any]) -> None:
+    plan = json.dumps(changed("m", payloads=payloads)).encode()
+    (finding,) = validate_plan(plan, "plan.json", planned=True)
+    assert "neither sha256 nor from" in finding.message
+
+
+def test_a_planned_driver_is_a_folder() -> None:
+    sources = [{"file": "driver-x", "from": {"pin": "disc", "driver": "x"}}]
+    plan = json.dumps(changed("d", payloads=sources)).encode()
+    assert validate_plan(plan, "plan.json", planned=True) == []
 
 
 def test_a_finding_is_on_the_line_of_its_step() -> None:
