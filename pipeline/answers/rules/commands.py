@@ -48,6 +48,9 @@ BUILT_IN = frozenset(
     }
 )
 _CMD = re.compile(r'(?i)^"?(?:[^"]*\\)?cmd(?:\.exe)?"?(?:\s|$)')
+_RESTART = re.compile(
+    r"(?i)(^|[\s\"\\&|])(shutdown(\.exe)?\s+[/-](r|s|g|sg|p)\b|(restart|stop)-computer\b)"
+)
 # cmd.exe reads a digit that stands alone before > as the number of a handle.
 _HANDLE = re.compile(r"(?i)\s([03-9])>(?![&>])|\becho\b[^&|<>]*\s([12])>(?!&|\s*nul\b)")
 
@@ -105,6 +108,18 @@ def gone(document: Document) -> Iterator[Problem]:
         if found is not None and re.search(r"(?i)(^|[\s\"\\&|])wmic(\.exe)?\s", text(found)):
             message = "wmic does not exist in 24H2 and Server 2025"
             yield Problem(found, message, "use PowerShell", Severity.WARNING)
+
+
+@rule(
+    "command-restart", "before logon, WillReboot restarts; a command that does so breaks the pass"
+)
+def restart(document: Document) -> Iterator[Problem]:
+    """Commands of the passes before logon that restart or switch off by themselves."""
+    for command, found in _commands(document):
+        early = local(command) in ("RunSynchronousCommand", "RunAsynchronousCommand")
+        if early and found is not None and _RESTART.search(text(found)):
+            message = "the command restarts Windows in the middle of the pass"
+            yield Problem(found, message, "WillReboot Always instead")
 
 
 @rule("command-interactive", "a command that waits for a key waits for ever")

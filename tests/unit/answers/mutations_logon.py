@@ -147,6 +147,12 @@ MUTATIONS = (
     Mutation("digit before >", "command-handle", "uefi", swap("pass specialize&gt;", "pass 4&gt;")),
     Mutation("wmic", "command-gone", "domain", swap("net user administrator", "wmic useraccount")),
     Mutation(
+        "restart by a command",
+        "command-restart",
+        "domain",
+        swap("net user administrator /active:yes", "shutdown.exe /r /t 0"),
+    ),
+    Mutation(
         "command that waits for a key",
         "command-interactive",
         "uefi",
