@@ -7,6 +7,7 @@ comments or layout renders the same bytes.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,9 @@ def _values(image: Image, facts: MediaFacts, credentials: Credentials) -> dict[s
     }
 
 
+@cache
 def _environment(folder: Path) -> Any:
+    """Compiled templates; one that changes on disk is compiled again."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

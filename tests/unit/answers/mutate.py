@@ -27,7 +27,7 @@ class Mutation:
 
     def findings(self) -> list[Finding]:
         """What lint says of the mutated file."""
-        return validate(self.mutated().encode(), "mutated.xml")
+        return _findings(self.mutated())
 
     def mutated(self) -> str:
         """The file with the mistake in it."""
@@ -39,6 +39,11 @@ class Mutation:
     def caught(self) -> bool:
         """Whether the rule that should find it did."""
         return any(finding.rule == self.rule for finding in self.findings())
+
+
+@functools.cache
+def _findings(text: str) -> list[Finding]:
+    return validate(text.encode(), "mutated.xml")
 
 
 @functools.cache
