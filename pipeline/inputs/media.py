@@ -66,8 +66,7 @@ def _kind(iso: Iso) -> str:
     for kind in KINDS:
         if iso.exists(f"sources/{kind}"):
             return kind
-    both = [folder for folder in ("x86", "x64") if iso.folders(f"{folder}/sources")]
-    if both or any(iso.exists(f"x64/sources/{kind}") for kind in KINDS):
+    if any(iso.exists(f"x64/sources/{kind}") for kind in KINDS):
         hint = "it is a medium for two architectures; get the one for x64 alone"
     else:
         there = ", ".join(sorted({path.split("/")[0] for path in iso.files()})[:12])
