@@ -273,6 +273,18 @@ def chunked(handler: Handler) -> None:
     handler.send(b"0\r\n\r\n")
 
 
+def cut_chunk(count: int) -> Behaviour:
+    """Close the connection ``count`` bytes into the only chunk; no length was ever announced."""
+
+    def behave(handler: Handler) -> None:
+        body = handler.server.site.body
+        handler.head(200, {"Transfer-Encoding": "chunked"})
+        handler.send(b"%x\r\n%s" % (len(body), body[:count]))
+        handler.close_connection = True
+
+    return behave
+
+
 def endless(handler: Handler) -> None:
     """A body without end."""
     handler.head(200, {"Connection": "close"})

@@ -56,14 +56,12 @@ def fetch(
 ) -> Path:
     """The verified artifact, from the cache, its mirrors or this host's disk; leaves a receipt."""
     _refuse_unfetchable(pin)
-    record = records.valid_record(pin, workspace)
-    if not record:
-        with lock(_lock(pin, workspace), lambda who: progress.event(f"{who} fetches {pin.name}")):
-            record = records.valid_record(pin, workspace) or _obtain(
-                pin, workspace, progress, policy, fetcher
-            )
-    _refuse_contradiction(pin, record)
-    records.write_receipt(pin, workspace, record)
+    with _disk_sentences(pin, workspace):
+        record = records.valid_record(pin, workspace)
+        if not record:
+            record = _alone(pin, workspace, progress, policy, fetcher)
+        _refuse_contradiction(pin, record)
+        records.write_receipt(pin, workspace, record)
     return records.location(pin, workspace)
 
 
@@ -106,6 +104,15 @@ def _refuse_contradiction(pin: Pin, record: Record) -> None:
         )
 
 
+def _alone(
+    pin: Pin, workspace: Workspace, progress: Progress, policy: Policy, fetcher: Fetcher | None
+) -> Record:
+    """Obtain the artifact, unless another process did so while we waited for its lock."""
+    with lock(_lock(pin, workspace), lambda who: progress.event(f"{who} fetches {pin.name}")):
+        record = records.valid_record(pin, workspace)
+        return record or _obtain(pin, workspace, progress, policy, fetcher)
+
+
 def _obtain(
     pin: Pin, workspace: Workspace, progress: Progress, policy: Policy, fetcher: Fetcher | None
 ) -> Record:
@@ -114,7 +121,7 @@ def _obtain(
         return _hash_in_place(pin, workspace, progress, began)
     if record := _from_cache(pin, workspace, progress, began):
         return record
-    with _disk_sentences(pin, workspace.partial), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         part = stack.enter_context(Part(workspace.partial, str(pin.sha256), pin.kind))
         part.take_up(progress, pin.size)
         refuse_without_room(part, pin.size)
@@ -233,16 +240,16 @@ def _refuse_wrong_file(pin: Pin, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _disk_sentences(pin: Pin, cache: Path) -> Iterator[None]:
+def _disk_sentences(pin: Pin, workspace: Workspace) -> Iterator[None]:
     """Turn the disk's failures into sentences; the partial file stays for the next run."""
     try:
         yield
     except OSError as error:
+        where = error.filename or workspace.partial
         if error.errno not in _FULL:
-            raise PipelineError(
-                f"{cache}: {error.strerror or error} (while fetching {pin.name})"
-            ) from error
+            text = f"{where}: {error.strerror or error} (while fetching {pin.name})"
+            raise PipelineError(text) from error
         raise PipelineError(
-            f"the disk under {cache} became full while {pin.name} was being fetched",
+            f"the disk under {where} became full while {pin.name} was being fetched",
             hint="free some space and run again: what has arrived is kept",
         ) from error

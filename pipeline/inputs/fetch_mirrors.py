@@ -168,7 +168,7 @@ class Download:
     def _continue(self, url: str, answer: Answer) -> None:
         part = self.part
         changed = part.comes_from(url) and answer.validator != part.validator
-        whole = self._whole()
+        whole = self._whole() if self._whole() is not None else answer.total
         if answer.start != part.size or changed or answer.total not in (None, whole):
             text = f"{shown_url(url)}: its file changed, or it sends another range than asked for"
             raise HttpError(text, transient=True, status=206)

@@ -17,6 +17,7 @@ from pipeline.foundation.progress import Silent
 from pipeline.foundation.units import Sha256
 from pipeline.inputs import fetch as fetching
 from pipeline.inputs.fetch import Policy, fetch, purge, verified
+from pipeline.inputs.fetch_part import Part
 from tests.servers import Server, Site
 from tests.unit.fetch.conftest import MSI, MakePin, Recorder
 
@@ -94,6 +95,26 @@ def test_a_lost_receipt_comes_back_byte_for_byte(fetched: Pin, workspace: Worksp
     assert receipt.read_bytes() == before
 
 
+def test_an_end_right_after_the_rename_loses_nothing(
+    server: Server,
+    site: Site,
+    workspace: Workspace,
+    make_pin: MakePin,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(_: Part) -> None:
+        raise KeyboardInterrupt
+
+    pin = make_pin(server.url())
+    with monkeypatch.context() as patch:
+        patch.setattr(Part, "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(pin, workspace, Silent())
+    path = verified(pin, workspace)
+    assert path == fetch(pin, workspace, Silent())
+    assert len(site.seen) == 1
+
+
 def test_a_touched_artifact_is_hashed_but_not_fetched(
     fetched: Pin, workspace: Workspace, site: Site
 ) -> None:
@@ -160,6 +181,14 @@ def test_pins_that_can_not_be_fetched(workspace: Workspace, make_pin: MakePin) -
         assert verified(pin, workspace) is None
         with pytest.raises(PipelineError, match=words):
             fetch(pin, workspace, Silent())
+
+
+def test_a_cache_that_can_not_be_written_is_a_sentence(
+    server: Server, workspace: Workspace, make_pin: MakePin
+) -> None:
+    workspace.cache.write_text("a file where the folder should be")
+    with pytest.raises(PipelineError, match=r"/cache.*(while fetching winfsp)"):
+        fetch(make_pin(server.url()), workspace, Silent())
 
 
 class TestLocalFiles:

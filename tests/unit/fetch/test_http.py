@@ -151,6 +151,7 @@ class TestOpenRange:
             stream.seek(500_000)
             with pytest.raises(PipelineError, match="changed while it was being read"):
                 stream.read(1)
+        assert server.site.seen[1].headers["If-Range"] == '"one"'
 
     def test_a_file_that_changes_behind_a_server_without_conditions(self, server: Server) -> None:
         with open_range(server.url()) as stream:
