@@ -128,7 +128,6 @@ class Download:
             raise HttpError(f"{shown_url(url)}: not asked, as the time was up")
         with self.fetcher.get(url, within=left, headers=self._headers(url)) as answer:
             self._judge(url, answer)
-            refuse_without_room(self.part, self._whole())
             self._receive(url, answer)
         whole = self._whole()
         if whole is not None and self.part.size < whole:
@@ -163,7 +162,7 @@ class Download:
         if self.part.size:
             self.progress.event(f"{where}: starts over; it ignores ranges or has a changed file")
         self.part.restart()
-        self.part.belongs_to(url, answer.validator, answer.total)
+        self._adopt(url, answer, answer.total)
 
     def _continue(self, url: str, answer: Answer) -> None:
         part = self.part
@@ -174,7 +173,11 @@ class Download:
             raise HttpError(text, transient=True, status=206)
         part.resumed = True
         self.progress.event(f"{shown_url(url)}: resumed at {human_bytes(part.size)}")
-        part.belongs_to(url, answer.validator, whole)
+        self._adopt(url, answer, whole)
+
+    def _adopt(self, url: str, answer: Answer, whole: int | None) -> None:
+        refuse_without_room(self.part, whole if self.pin.size is None else self.pin.size)
+        self.part.belongs_to(url, answer.validator, whole)
 
     def _receive(self, url: str, answer: Answer) -> None:
         part, whole = self.part, self._whole()
