@@ -76,7 +76,7 @@ def _files(folder: Path, workspace: Workspace, problems: Problems) -> Iterator[t
     if not folder.is_dir():
         problems.add(Place(_shown(folder, workspace)), "", "expected a folder, found none")
         return
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda path: path.stem):
         if path.suffix == ".yml":
             text = f"expected the ending .yaml; rename it to {path.stem}.yaml"
             problems.add(Place(_shown(path, workspace)), "", text)

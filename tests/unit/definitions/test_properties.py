@@ -57,10 +57,13 @@ _WORDS = (
 PIECES = st.sampled_from((*_MARKS, *_BREAKS, *_WORDS)) | st.text(max_size=3)
 
 
+FOLDER = tempfile.TemporaryDirectory(prefix="golden-definitions-")  # goes with the process
+
+
 @functools.cache
 def workspace() -> Workspace:
     """One folder for all examples: the rehearsal alone."""
-    root = Path(tempfile.mkdtemp(prefix="golden-definitions-"))
+    root = Path(FOLDER.name)
     for name in (*FILES, SCRIPT):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes((ROOT / name).read_bytes())
