@@ -27,6 +27,8 @@ _JUMP = "ABEFGHdfJ"  # cursor moves and clears: what follows stands elsewhere on
 _CSI = re.compile(r"\[[0-?]*[ -/]*([@-~])")
 _STRING = re.compile(r"[\]PX^_].*?(?:\x07|\x1b\\)", re.DOTALL)
 _SHORT = re.compile(r"[ -/]*[0-Z\\`-~]")
+# A prompt of the firmware has no end of line, so the first beacon after it stands on the same one.
+_GLUED = re.compile(r"(?=GOLDEN (?:pass|step|plan|seal|firstboot) )")
 _STRINGS = ("]", "P", "X", "^", "_")
 
 
@@ -125,8 +127,11 @@ class Console:
 
     def _end_line(self) -> None:
         line, self.partial = self.partial.rstrip(), ""
-        if not line:
-            return
+        parts = [line] if line.startswith(BEACON) else _GLUED.split(line, maxsplit=1)
+        for part in filter(None, parts):
+            self._add(part)
+
+    def _add(self, line: str) -> None:
         self.lines.append(line)
         self.count += 1
         self._on_line(line)
@@ -140,9 +145,13 @@ class Console:
         return tuple(beacon for beacon in found if beacon)
 
     def numbered(self, mark: int) -> list[tuple[int, str]]:
-        """The complete lines after the first ``mark`` ones, then the partial one, with numbers."""
+        """The complete lines after the first ``mark`` ones, then the partial one, with numbers.
+
+        A beacon counts once it is complete: half of its reason would be misleading.
+        """
         skip = max(0, len(self.lines) - (self.count - mark))
-        tail = [self.partial] if self.partial else []
+        partial = self.partial and not self.partial.startswith(BEACON)
+        tail = [self.partial] if partial else []
         first = self.count - len(self.lines) + skip
         return list(enumerate([*islice(self.lines, skip, None), *tail], first))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ from pipeline.machine.spec import MachineSpec
 QUIT_PATIENCE = 10.0
 SIGNAL_PATIENCE = 5.0
 KEY_HOLD_MS = 100
+RECENT_SHOTS = 32
 
 
 class Machine:
@@ -54,7 +56,7 @@ class Machine:
         self.rung = ""
         self.stopping = False  # we end it: its end is no news to the watch
         self._shots = 0
-        self._last_shot = ""
+        self._recent_shots: deque[str] = deque(maxlen=RECENT_SHOTS)
         self._png = True
 
     # Events
@@ -85,14 +87,18 @@ class Machine:
         await self.monitor.execute("send-key", keys=chord, hold_time=KEY_HOLD_MS)
 
     async def screenshot(self, label: str) -> Path | None:
-        """Keep the screen as ``NNNN-label.png``; ``None`` when it is the same as the last kept."""
+        """Keep the screen as ``NNNN-label.png``; ``None`` when it is like one of the last kept.
+
+        One of several, as a blinking cursor makes two screens of one.
+        """
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", label).strip("-")
         path = await self._dump(self.evidence / f"{self._shots:04}-{name}.png")
         digest = sha256_file(path)
-        if digest == self._last_shot:
+        if digest in self._recent_shots:
             path.unlink()
             return None
-        self._shots, self._last_shot = self._shots + 1, digest
+        self._shots += 1
+        self._recent_shots.append(digest)
         return path
 
     async def _dump(self, path: Path) -> Path:

@@ -155,13 +155,14 @@ async def answer_cd_prompt(machine: Machine) -> None:
 
     A key pressed at any other time may open a boot menu that nobody leaves.
     """
-    answered, length = -1, 0
+    answered, answered_dots = -1, 0
     async for _ in machine.console.changes():
         for number, text in machine.console.numbered(max(answered, 0)):
             # The prompt goes on asking by adding dots to its line.
-            more = number == answered and len(text) >= length + DOTS_BEFORE_ANOTHER_PRESS
+            dots = text.count(".")
+            more = number == answered and dots >= answered_dots + DOTS_BEFORE_ANOTHER_PRESS
             if CD_PROMPT.search(text) and (number > answered or more):
-                answered, length = number, len(text)
+                answered, answered_dots = number, dots
                 await machine.press("spc")
 
 
@@ -237,8 +238,13 @@ async def _deadlines(watcher: Watcher) -> None:
 
 
 def _last(watcher: Watcher) -> str:
-    lines = watcher.machine.console.since(0)
-    return f"the console's last line is {lines[-1]!r}" if lines else "the console is empty"
+    """The most telling of what the guest said."""
+    console = watcher.machine.console
+    lines, beacons = console.since(0), console.beacons
+    if not lines:
+        return "the console is empty"
+    last = f"the console's last line is {lines[-1]!r}"
+    return f"the last beacon was {beacons[-1].text!r}; {last}" if beacons else last
 
 
 async def _progress(watcher: Watcher, limits: Limits) -> None:

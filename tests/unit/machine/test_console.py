@@ -91,6 +91,24 @@ def test_beacons_are_the_lines_that_start_with_the_word() -> None:
     assert parse_beacon("GOLDENROD") is None
 
 
+def test_a_beacon_right_after_a_prompt_is_one_all_the_same() -> None:
+    console = fed(b"Press any key to boot from CD or DVD.....GOLDEN pass windowsPE\r\n")
+    assert list(console.lines) == [
+        "Press any key to boot from CD or DVD.....",
+        "GOLDEN pass windowsPE",
+    ]
+    assert console.beacons == (Beacon(("pass", "windowsPE")),)
+    console.feed(b"GOLDEN plan x failed GOLDEN pass y\r\n")
+    assert console.count == 3
+
+
+def test_a_beacon_is_not_seen_before_it_is_complete() -> None:
+    console = fed(b"GOLDEN step p 1/1 a fai")
+    assert console.since(0) == []
+    console.feed(b"led\r\n")
+    assert console.since(0) == ["GOLDEN step p 1/1 a failed"]
+
+
 def test_numbers_of_lines_count_also_those_no_longer_kept() -> None:
     console = Console()
     console.lines = type(console.lines)(maxlen=2)

@@ -381,6 +381,7 @@ PROMPT = "Press any key to boot from CD or DVD"
         ((PROMPT + "...\r\n",), 1),
         ((PROMPT, "."), 1),
         ((PROMPT, ".", ".", "."), 2),
+        ((*PROMPT, "."), 1),
         ((PROMPT, "\r\n", "later\r\n", PROMPT), 2),
         (("press any key to boot from cd",), 1),
     ],
