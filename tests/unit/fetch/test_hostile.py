@@ -1,65 +1,35 @@
-"""Servers that refuse, lie, stall, redirect and compress: each named, and the next mirror asked."""
+"""Servers that send the wrong thing, or lie about it: each named, and the next mirror asked."""
 
 from __future__ import annotations
 
-import datetime
-import email.utils
 import re
 import socket
 import threading
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.definitions.model import Kind, Pin
+from pipeline.definitions.model import Kind
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.foundation.units import Sha256
-from pipeline.inputs.fetch import Policy, fetch, verified
+from pipeline.inputs.fetch import Policy, fetch
 from tests.servers import (
-    Behaviour,
     Server,
     Site,
     announcing,
     answer,
     chunked,
-    drip,
-    drip_headers,
     endless,
     good,
     no_length,
     redirect,
-    silent,
-    stall,
     status,
     zipped,
 )
-from tests.unit.fetch.conftest import MSI, MakePin, Recorder
-
-Refuse = Callable[..., str]
-
-
-@pytest.fixture
-def refused(
-    server: Server, site: Site, workspace: Workspace, make_pin: MakePin, quick: Policy
-) -> Refuse:
-    """Run fetch against one bad server; the error's text, after checking what it left behind."""
-
-    def run(behaviour: Behaviour, pin: Pin | None = None, policy: Policy = quick) -> str:
-        site.always = behaviour
-        pin = pin or make_pin(server.url())
-        with pytest.raises(PipelineError) as caught:
-            fetch(pin, workspace, Silent(), policy=policy)
-        assert verified(pin, workspace) is None
-        assert not list(workspace.artifacts.rglob("*"))
-        assert not workspace.fetch_receipt(pin.name).exists()
-        return str(caught.value)
-
-    return run
+from tests.unit.fetch.conftest import MSI, MakePin, Recorder, Refuse
 
 
 def test_a_good_answer_needs_no_length(
@@ -271,264 +241,6 @@ class TestLength:
 
         site.script = [malformed]
         assert fetch(make_pin(server.url()), workspace, Silent(), policy=quick).read_bytes() == MSI
-
-
-class TestStatus:
-    """Refusals, and how long to wait."""
-
-    @pytest.fixture
-    def slept(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        waits: list[float] = []
-        monkeypatch.setattr("time.sleep", waits.append)
-        return waits
-
-    @pytest.mark.parametrize("code", [404, 429, 503])
-    def test_retry_after_is_obeyed(
-        self,
-        code: int,
-        slept: list[float],
-        server: Server,
-        site: Site,
-        workspace: Workspace,
-        make_pin: MakePin,
-    ) -> None:
-        site.script = [status(code, retry_after="17")]
-        assert fetch(make_pin(server.url()), workspace, Silent()).read_bytes() == MSI
-        assert slept == [17.0]
-
-    def test_retry_after_may_be_a_date(
-        self,
-        slept: list[float],
-        server: Server,
-        site: Site,
-        workspace: Workspace,
-        make_pin: MakePin,
-    ) -> None:
-        when = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=100)
-        site.script = [status(503, retry_after=email.utils.format_datetime(when, usegmt=True))]
-        fetch(make_pin(server.url()), workspace, Silent())
-        assert 50 < slept[0] <= 100
-
-    def test_not_beyond_the_deadline(
-        self, slept: list[float], site: Site, refused: Refuse, quick: Policy
-    ) -> None:
-        text = refused(status(503, retry_after="61"), policy=replace(quick, total=60))
-        assert "answered 503 Service Unavailable, try again in 1:01" in text
-        assert slept == []
-        assert len(site.seen) == 1
-
-    def test_the_next_mirror_is_asked_rather_than_waiting_for_ever(
-        self,
-        slept: list[float],
-        server: Server,
-        site: Site,
-        workspace: Workspace,
-        make_pin: MakePin,
-        quick: Policy,
-    ) -> None:
-        site.always = status(429, retry_after="1000")
-        with Server(Site(MSI)) as other:
-            pin = make_pin(server.url(), other.url())
-            fetch(pin, workspace, Silent(), policy=replace(quick, total=1e4))
-        assert slept == []
-
-    @pytest.mark.parametrize(
-        ("code", "asked"), [(404, 1), (403, 1), (410, 1), (304, 1), (503, 4), (500, 4), (429, 4)]
-    )
-    def test_what_may_pass_is_tried_again(
-        self, code: int, asked: int, slept: list[float], site: Site, refused: Refuse
-    ) -> None:
-        assert f"answered {code} " in refused(status(code))
-        assert len(site.seen) == asked
-        assert slept == [0.001 * 2**n for n in range(asked - 1)]
-
-    def test_an_unknown_status(self, refused: Refuse) -> None:
-        assert "answered 799 which is not a known status" in refused(status(799))
-
-
-class TestTime:
-    """Stalls, drips and silence all end; policy values are small, nothing is timed."""
-
-    @pytest.fixture
-    def hasty(self, quick: Policy) -> Policy:
-        limits = replace(quick.limits, answer=0.2, stall=0.1, min_rate=1e6)
-        return replace(quick, retries=0, limits=limits)
-
-    def test_a_stall(self, refused: Refuse, hasty: Policy) -> None:
-        assert "stalled: nothing came for 0.1 s" in refused(stall(100), policy=hasty)
-
-    def test_a_drip(self, refused: Refuse, hasty: Policy) -> None:
-        assert re.search(r"stalled: \d+ B in ", refused(drip(0.01), policy=hasty))
-
-    def test_silence(self, refused: Refuse, hasty: Policy) -> None:
-        assert "stalled: nothing came for 0.1 s" in refused(silent, policy=hasty)
-
-    def test_dripped_headers(self, refused: Refuse, hasty: Policy) -> None:
-        assert "no answer within 0.2 s" in refused(drip_headers(0.01), policy=hasty)
-
-    def test_the_total_deadline_cuts_a_body(self, refused: Refuse, quick: Policy) -> None:
-        text = refused(drip(0.01), policy=replace(quick, total=0.2))
-        assert "not done within 0.2 s" in text
-
-    def test_the_total_deadline_cuts_a_body_without_a_length(
-        self, refused: Refuse, quick: Policy
-    ) -> None:
-        def dripping(handler: Any) -> None:
-            handler.head(200, {"Connection": "close"})
-            for value in MSI:
-                handler.send(bytes([value]))
-                handler.server.site.closing.wait(0.01)
-
-        assert "not done within 0.2 s" in refused(dripping, policy=replace(quick, total=0.2))
-
-    def test_mirrors_after_the_deadline_are_not_asked(
-        self, server: Server, site: Site, refused: Refuse, make_pin: MakePin, quick: Policy
-    ) -> None:
-        pin = make_pin(server.url("a"), server.url("b"))
-        text = refused(stall(10), pin, replace(quick, total=0.2))
-        assert "/b: not asked, as the time was up" in text
-        assert len(site.seen) == 1
-
-    def test_a_stalled_transfer_is_resumed(
-        self, server: Server, site: Site, workspace: Workspace, make_pin: MakePin, hasty: Policy
-    ) -> None:
-        site.script = [stall(100)]
-        patient = replace(hasty, retries=1)
-        assert (
-            fetch(make_pin(server.url()), workspace, Silent(), policy=patient).read_bytes() == MSI
-        )
-        assert site.ranges == [None, "bytes=100-"]
-
-
-class TestRedirects:
-    """Followed by hand."""
-
-    def test_relative_and_absolute(
-        self, server: Server, site: Site, workspace: Workspace, make_pin: MakePin, quick: Policy
-    ) -> None:
-        site.script = [redirect("/b", 301), redirect(server.url("c"), 307), redirect("d", 308)]
-        assert (
-            fetch(make_pin(server.url("a")), workspace, Silent(), policy=quick).read_bytes() == MSI
-        )
-        assert [one.path for one in site.seen] == ["/a", "/b", "/c", "/d"]
-
-    def test_a_circle_is_named(
-        self, server: Server, site: Site, refused: Refuse, make_pin: MakePin
-    ) -> None:
-        site.script = [redirect("/b"), redirect("/c")]
-        text = refused(redirect("/b"), make_pin(server.url("a")))
-        b, c = server.url("b"), server.url("c")
-        assert f"redirects in a circle: {b} -> {c} -> {b}" in text
-
-    def test_no_more_than_ten(self, site: Site, refused: Refuse) -> None:
-        def onward(handler: Any) -> None:
-            redirect(f"/{len(site.seen)}")(handler)
-
-        assert "redirects more than 10 times, last to" in refused(onward)
-        assert len(site.seen) == 11
-
-    def test_a_malformed_target(self, refused: Refuse) -> None:
-        assert "redirects to a malformed URL" in refused(redirect("http://[::1/x"))
-
-    @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
-    def test_only_to_http(self, target: str, refused: Refuse) -> None:
-        assert f"redirects to {target}, which is neither http nor https" in refused(
-            redirect(target)
-        )
-
-    def test_without_a_target(self, refused: Refuse) -> None:
-        assert "answered 302 Found" in refused(status(302))
-
-    def test_to_plain_http_is_followed_for_its_digest_and_said(
-        self,
-        server: Server,
-        workspace: Workspace,
-        make_pin: MakePin,
-        quick: Policy,
-        progress: Recorder,
-        pem: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
-        with Server(Site(always=redirect(server.url("plain"))), pem) as secure:
-            pin = make_pin(secure.url())
-            assert fetch(pin, workspace, progress, policy=quick).read_bytes() == MSI
-        assert any(
-            "redirects to plain HTTP: http://127.0.0.1" in event for event in progress.events
-        )
-
-    def test_an_unknown_certificate_is_refused_once(
-        self, refused: Refuse, make_pin: MakePin, pem: Path
-    ) -> None:
-        site = Site(MSI)
-        with Server(site, pem) as secure:
-            text = refused(good, make_pin(secure.url()))
-        assert "its certificate is not trusted: self-signed certificate" in text
-        assert site.seen == []
-
-    def test_https_with_a_bundle_from_the_environment(
-        self,
-        workspace: Workspace,
-        make_pin: MakePin,
-        quick: Policy,
-        pem: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
-        with Server(Site(MSI), pem) as secure:
-            pin = make_pin(secure.url())
-            assert fetch(pin, workspace, Silent(), policy=quick).read_bytes() == MSI
-
-    def test_the_deadline_holds_within_tls(
-        self,
-        refused: Refuse,
-        make_pin: MakePin,
-        quick: Policy,
-        pem: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
-        with Server(Site(MSI, always=drip(0.01)), pem) as secure:
-            text = refused(good, make_pin(secure.url()), replace(quick, total=0.2))
-        assert "not done within 0.2 s" in text
-
-
-class TestProxies:
-    """From the environment, as curl does."""
-
-    def test_the_proxy_is_asked(
-        self,
-        server: Server,
-        site: Site,
-        workspace: Workspace,
-        make_pin: MakePin,
-        quick: Policy,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        monkeypatch.setenv("http_proxy", server.url("").rstrip("/"))
-        pin = make_pin("http://mirror.invalid/winfsp.msi")
-        assert fetch(pin, workspace, Silent(), policy=quick).read_bytes() == MSI
-        assert site.seen[0].path == "http://mirror.invalid/winfsp.msi"
-
-    def test_no_proxy_is_obeyed(
-        self,
-        server: Server,
-        workspace: Workspace,
-        make_pin: MakePin,
-        quick: Policy,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        assert fetch(make_pin(server.url()), workspace, Silent(), policy=quick).read_bytes() == MSI
-
-    def test_a_dead_proxy_is_named_without_its_password(
-        self, refused: Refuse, make_pin: MakePin, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("http_proxy", "http://me:hunter2@127.0.0.1:1")
-        text = refused(good, make_pin("http://mirror.invalid/winfsp.msi"))
-        assert "through the proxy: connection refused" in text
-        assert "hunter2" not in text
 
 
 def test_no_thread_is_left_behind(server: Server, workspace: Workspace, make_pin: MakePin) -> None:
