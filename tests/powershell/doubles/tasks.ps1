@@ -89,3 +89,12 @@ $Double['Unregister-ScheduledTask'] = {
     $state.tasks.PSObject.Properties.Remove($name)
     Save-FakeState -State $state
 }
+
+$Double['Get-ScheduledTask'] = {
+    param($Bound)
+    $state = Enter-Double -Command 'Get-ScheduledTask' -Bound $Bound
+    $name = @($Bound['TaskName'])[0]
+    $entry = Find-FakeTask -Command 'Get-ScheduledTask' -State $state -Name $name
+    if (Test-FakeFailure -Result $entry) { return $entry }
+    return [pscustomobject]@{ TaskName = $name }
+}

@@ -1,0 +1,414 @@
+"""First boot: Lima's disc, NoCloud's disc, none; once per instance; never unreachable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.powershell.fake_machine import ADMINISTRATORS, SYSTEM, FakeMachine, Ran, Run, find_powershell
+
+pytestmark = pytest.mark.powershell
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIowner owner@laptop"
+OTHER = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAI= other"
+FAST = ["-DiscTimeout", "0", "-SetupTimeout", "2"]
+META = "instance-id: i-1\nlocal-hostname: web01.example.org\n"
+
+
+def seal(machine: FakeMachine) -> FakeMachine:
+    """As sealing and specialize leave a machine."""
+    facts = "SOFTWARE\\GoldenWindows"
+    machine.set_registry(facts, "User", "golden")
+    machine.set_registry(facts, "BuildHostName", "GOLDEN")
+    machine.set_registry(facts, "Sealed", 1, "REG_DWORD")
+    memory = "SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management"
+    machine.set_registry(memory, "ClearPageFileAtShutdown", 1, "REG_DWORD")
+    machine.change(host_name="WIN-RANDOM1", partition={"size": 20 << 30, "max": 64 << 30},
+                   tasks={"Golden Windows Seal": {"result": 0}})
+    return machine
+
+
+def disc(machine: FakeMachine, letter: str, label: str, files: dict[str, str | bytes]) -> dict[str, Any]:
+    """A disc's volume, to be put into the state."""
+    folder = machine.folder / f"disc-{letter}"
+    for name, content in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    folder.mkdir(exist_ok=True)
+    return {"letter": letter, "label": label, "type": "CD-ROM", "system": "UDF", "path": "", "folder": str(folder)}
+
+
+def attach(machine: FakeMachine, *volumes: dict[str, Any]) -> None:
+    machine.change(volumes=[{"letter": "C", "label": "", "type": "Fixed", "system": "NTFS", "path": ""}, *volumes])
+
+
+def nocloud(machine: FakeMachine, user: str | bytes | None, meta: str | None = META, letter: str = "E") -> dict[str, Any]:
+    files = {"meta-data": meta, "user-data": user}
+    given = {name: content for name, content in files.items() if content is not None}
+    return disc(machine, letter, "CIDATA", given)
+
+
+def boot(machine: FakeMachine, *more: str) -> Ran:
+    ran = machine.run(Run("firstboot.ps1", [*FAST, *more]))[0]
+    if ran.state.get("power") == "/r":
+        machine.restart()
+        second = machine.run(Run("firstboot.ps1", [*FAST, *more]))[0]
+        second.calls = ran.calls + second.calls
+        second.beacons = ran.beacons + second.beacons
+        return second
+    return ran
+
+
+def result(machine: FakeMachine) -> dict[str, Any]:
+    return dict(json.loads((machine.golden / "first-boot.json").read_text()))
+
+
+def keys(machine: FakeMachine) -> list[str]:
+    file = machine.c / "ProgramData/ssh/administrators_authorized_keys"
+    data = file.read_bytes() if file.exists() else b""
+    assert not data.startswith(b"\xef\xbb\xbf")
+    assert b"\r" not in data
+    return data.decode().splitlines()
+
+
+CONFIG = f"""#cloud-config
+# a comment
+hostname: db-server-with-a-long-name
+users:
+  - default
+  - name: ann
+    groups: [Administrators, "x, y"]
+    ssh_authorized_keys:
+      - {OTHER}
+  - bob
+ssh_authorized_keys:
+- {KEY}
+package_update: true
+runcmd:
+  - echo "one: two" # not said
+  - [ hello.exe, /r, "/t", '5', a b ]
+  - |
+    echo first
+      echo 50%
+  - 'it''s'
+  - "tab\\tquote\\" \\u0041"
+  - >-
+    folded
+    line
+  -
+    echo deep
+"""
+
+
+class NoCloud:
+    """One machine, booted twice with the same disc, then with another instance's."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.machine = seal(machine)
+        attach(machine, nocloud(machine, CONFIG))
+        self.first = boot(machine)
+        self.result, self.keys = result(machine), keys(machine)
+        self.host_key = (machine.c / "ProgramData/ssh/ssh_host_rsa_key").read_text()
+        self.registry = machine.registry
+        self.files = snapshot(machine)
+        self.state = machine.state
+        self.second = boot(machine)
+        self.files_after, self.state_after = snapshot(machine), machine.state
+        attach(machine, nocloud(machine, f"#cloud-config\nssh_authorized_keys: [{OTHER}]\n", "{\"instance-id\": \"i-2\"}"))
+        self.third = boot(machine)
+
+
+def snapshot(machine: FakeMachine) -> dict[str, bytes]:
+    return {path.relative_to(machine.c).as_posix(): path.read_bytes() for path in machine.c.rglob("*")
+            if path.is_file() and path.suffix != ".log"}
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> NoCloud:
+    if find_powershell() is None:
+        pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
+    return NoCloud(FakeMachine(tmp_path_factory.mktemp("nocloud")))
+
+
+def test_nocloud_is_told(cloud: NoCloud) -> None:
+    assert cloud.first.exit == 0, cloud.first.text
+    assert cloud.result == {
+        "disc": "nocloud", "instance": "i-1", "host_name": "db-server-with", "users": ["golden", "ann", "bob"],
+        "errors": [],
+    }
+    assert cloud.first.beacons == [
+        "GOLDEN firstboot started", "GOLDEN firstboot disc nocloud",
+        "GOLDEN firstboot started", "GOLDEN firstboot disc nocloud", "GOLDEN firstboot ready",
+    ]
+    assert "package_update is not known" in cloud.first.text
+
+
+def test_keys_are_authorised_with_exact_access(cloud: NoCloud) -> None:
+    assert cloud.keys == [KEY, OTHER]
+    entry = cloud.state["acl"][str(cloud.machine.c / "ProgramData/ssh/administrators_authorized_keys")]
+    assert entry["protected"] is True
+    assert sorted((rule["sid"], rule["rights"]) for rule in entry["rules"]) == [
+        (SYSTEM, 0x1F01FF), (ADMINISTRATORS, 0x1F01FF)]
+
+
+def test_accounts_are_administrators(cloud: NoCloud) -> None:
+    users = cloud.state["users"]
+    assert set(users) == {"golden", "ann", "bob"}
+    assert {users["ann"]["sid"], users["bob"]["sid"]} <= set(cloud.state["groups"][ADMINISTRATORS])
+    assert users["ann"]["never_expires"] is True
+
+
+def test_host_keys_are_new_and_sshd_runs(cloud: NoCloud) -> None:
+    assert cloud.host_key == "key 1\n"
+    assert (cloud.state["services"]["sshd"]["state"], cloud.state["services"]["sshd"]["start"]) == ("Running", "Auto")
+
+
+def test_the_disk_is_grown_and_sealing_is_undone(cloud: NoCloud) -> None:
+    assert cloud.state["partition"]["size"] == 64 << 30
+    assert cloud.state["tasks"] == {}
+    memory = cloud.registry["SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management"]
+    assert memory["ClearPageFileAtShutdown"]["data"] == 0
+
+
+def test_commands_run_once_in_order_after_the_rename(cloud: NoCloud) -> None:
+    said = [text.removeprefix("@echo off\n").removesuffix("\n") for text in cloud.state["commands_run"]]
+    assert said == ['echo "one: two"', "echo first\n  echo 50%\n", "it's", 'tab\tquote" A', "folded line", "echo deep"]
+    names = [call[0] for call in cloud.first.calls]
+    assert names.count("cmd.exe") == 6
+    assert ["hello.exe", "/r", "/t", "5", "a b"] in cloud.first.calls
+    assert names.index("cmd.exe") > names.index("shutdown.exe")
+    assert not list(cloud.machine.golden.glob("run/*"))
+
+
+def test_the_same_instance_changes_nothing(cloud: NoCloud) -> None:
+    assert cloud.second.exit == 0
+    assert cloud.second.calls == []
+    assert cloud.files_after == cloud.files
+    assert cloud.state_after == cloud.state
+    assert cloud.second.beacons[-1] == "GOLDEN firstboot ready"
+
+
+def test_another_instance_is_applied_and_shuts_the_old_owner_out(cloud: NoCloud) -> None:
+    assert keys(cloud.machine) == [OTHER]
+    assert result(cloud.machine)["instance"] == "i-2"
+    assert (cloud.machine.c / "ProgramData/ssh/ssh_host_rsa_key").read_text() == "key 2\n"
+    assert cloud.third.state["host_name"] == "db-server-with"
+
+
+LIMA = {
+    "ssh_authorized_keys": f"# Lima\n{KEY}\r\n\n{OTHER}\n",
+    "autounattend.xml": '<unattend xmlns="urn:x"><LocalAccounts><LocalAccount><Name>lima</Name></LocalAccount>'
+                        "</LocalAccounts></unattend>",
+    "provision.system/00000001": "[IO.File]::AppendAllText(\"$env:GOLDEN_MACHINE/ran\", \"system1 \u00fc`n\")",
+    "provision.system/00000000": "[IO.File]::AppendAllText(\"$env:GOLDEN_MACHINE/ran\", \"system0`n\")",
+    "provision.dependency/00000000": "[IO.File]::AppendAllText(\"$env:GOLDEN_MACHINE/ran\", \"dependency`n\")",
+    "provision.user/00000000": "[IO.File]::AppendAllText(\"$env:GOLDEN_MACHINE/ran\", \"user`n\"); exit 4",
+}
+
+
+def test_limas_disc(machine: FakeMachine) -> None:
+    attach(seal(machine), disc(machine, "D", "", {"setup.exe": "x"}), disc(machine, "F", "autounattend", dict(LIMA)))
+    ran = boot(machine)
+    assert ran.exit == 0, ran.text
+    assert keys(machine) == [KEY, OTHER]
+    told = result(machine)
+    assert (told["disc"], told["users"], told["host_name"]) == ("lima", ["golden", "lima"], "WIN-RANDOM1")
+    assert told["instance"].startswith("lima-")
+    assert len(told["errors"]) == 1
+    assert "provision.user/00000000: powershell.exe ended with exit code 4" in told["errors"][0]
+    assert (machine.folder / "ran").read_text() == "dependency\nsystem0\nsystem1 \u00fc\nuser\n"
+    assert (machine.c / "ProgramData/Lima/lima-boot-done.txt").exists()
+    assert ran.beacons[-2].startswith("GOLDEN firstboot failed provision.user/00000000")
+    assert ran.beacons[-1] == "GOLDEN firstboot ready"
+    again = boot(machine)
+    assert (again.calls, (machine.folder / "ran").read_text().count("\n")) == ([], 4)
+
+
+def test_no_disc_then_one(machine: FakeMachine) -> None:
+    seal(machine)
+    first = boot(machine)
+    assert first.beacons == ["GOLDEN firstboot started", "GOLDEN firstboot disc none", "GOLDEN firstboot ready"]
+    assert result(machine) == {"disc": "none", "instance": "none", "host_name": "WIN-RANDOM1", "users": [], "errors": []}
+    assert keys(machine) == []
+    assert (machine.c / "ProgramData/ssh/ssh_host_rsa_key").read_text() == "key 1\n"
+    attach(machine, disc(machine, "G", "", {"ssh_authorized_keys": KEY}))
+    boot(machine)
+    assert keys(machine) == [KEY]
+    attach(machine)
+    assert boot(machine).calls == []
+    assert keys(machine) == [KEY]
+    assert result(machine)["disc"] == "lima"
+
+
+def test_the_builds_own_name_does_not_stay(machine: FakeMachine) -> None:
+    seal(machine).change(host_name="GOLDEN")
+    ran = boot(machine)
+    assert ran.state["host_name"].startswith("WIN-")
+    assert result(machine)["host_name"] == ran.state["host_name"] != "GOLDEN"
+
+
+def test_keys_that_sshd_made_at_this_first_start_stay(machine: FakeMachine) -> None:
+    ssh = seal(machine).c / "ProgramData/ssh"
+    ssh.mkdir(parents=True)
+    (ssh / "ssh_host_rsa_key").write_text("made by sshd")
+    boot(machine)
+    assert (ssh / "ssh_host_rsa_key").read_text() == "made by sshd"
+    assert machine.state["host_keys_made"] == 0
+
+
+def test_a_rename_that_does_not_take_effect_is_no_loop(machine: FakeMachine) -> None:
+    attach(seal(machine), nocloud(machine, f"#cloud-config\nssh_authorized_keys:\n  - {KEY}\n"))
+    first = machine.run(Run("firstboot.ps1", FAST))[0]
+    assert first.state["power"] == "/r"
+    machine.change(host_name_after_restart="", power="")
+    second = machine.run(Run("firstboot.ps1", FAST))[0]
+    assert second.state["power"] == ""
+    assert result(machine)["errors"] == ["host name: after a restart the host name is WIN-RANDOM1, not web01"]
+    assert second.beacons[-1] == "GOLDEN firstboot ready"
+
+
+def test_a_machine_that_is_not_sealed_is_left_alone(machine: FakeMachine) -> None:
+    attach(machine, disc(machine, "F", "", {"ssh_authorized_keys": KEY}))
+    ran = machine.run(Run("firstboot.ps1", FAST))[0]
+    assert (ran.exit, ran.beacons, ran.calls, keys(machine)) == (0, [], [], [])
+
+
+@pytest.mark.parametrize("name", ["SystemSetupInProgress", "OOBEInProgress"])
+def test_setup_is_waited_for(machine: FakeMachine, name: str) -> None:
+    seal(machine).set_registry("SYSTEM\\Setup", name, 1, "REG_DWORD")
+    boot(machine)
+    assert result(machine)["errors"] == ["Setup has not ended within 2 s"]
+
+
+def test_registering_makes_the_task_and_starts_it(machine: FakeMachine) -> None:
+    seal(machine).change(run_tasks="no")
+    ran = machine.run(Run("firstboot.ps1", ["-Register"]))[0]
+    task = ran.state["tasks"]["Golden Windows First Boot"]
+    assert (task["started"], task["trigger"], task["principal"]["user"]) == (1, {"at": "startup"}, "S-1-5-18")
+    assert "firstboot.ps1" in task["action"]["argument"]
+    assert keys(machine) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ({"deny": {"Resize-Partition": "Not enough"}}, "disk: Not enough"),
+        ({"deny": {"New-LocalUser": "No more"}}, "account ann: No more"),
+        ({"deny": {"Rename-Computer": "No"}}, "host name: No"),
+        ({"programs": {"ssh-keygen.exe": {"exit": 1}}}, "ssh-keygen.exe ended with exit code 1"),
+        ({"programs": {"sc.exe": {"exit": 5}}}, "sshd: sc.exe ended with exit code 5"),
+    ],
+)
+def test_one_part_that_fails_does_not_stop_the_others(machine: FakeMachine, spoil: dict[str, Any], said: str) -> None:
+    attach(seal(machine), nocloud(machine, CONFIG))
+    machine.change(**spoil)
+    ran = boot(machine)
+    told = result(machine)
+    assert any(said in error for error in told["errors"]), told
+    assert keys(machine) == [KEY, OTHER]
+    assert ran.beacons[-1] == "GOLDEN firstboot ready"
+    assert ran.beacons[-2].startswith("GOLDEN firstboot failed ")
+    assert len(ran.state["commands_run"]) == 6
+
+
+def test_keys_that_could_not_be_authorised_are_tried_again(machine: FakeMachine) -> None:
+    attach(seal(machine), nocloud(machine, f"#cloud-config\nssh_authorized_keys: ['{KEY}']\n", "instance-id: a\n"))
+    machine.change(programs={"icacls.exe": {"exit": 5}})
+    boot(machine)
+    assert "authorized keys: icacls.exe ended" in result(machine)["errors"][0]
+    machine.change(programs={})
+    boot(machine)
+    assert result(machine)["errors"] == []
+
+
+KEYS = f"ssh_authorized_keys:\n  - {KEY}\n"
+MALFORMED: list[tuple[str, str | bytes | None, str | None, list[str], str]] = [
+    ("no-user-data", None, "instance-id: 0", [], "the disc has no user-data"),
+    ("no-meta-data", f"#cloud-config\n{KEYS}", None, [KEY], "the disc has no meta-data"),
+    ("no-instance", f"#cloud-config\n{KEYS}", "local-hostname: WIN-RANDOM1\n", [KEY], "meta-data has no instance-id"),
+    ("bad-meta", f"#cloud-config\n{KEYS}", "{not json", [KEY], "meta-data: "),
+    ("tab", f"#cloud-config\nusers:\n\t- name: x\n{KEYS}", "instance-id: 1", [KEY], "user-data: line 3: a tab indents"),
+    ("anchor", f"#cloud-config\nruncmd: &a\n  - x\n{KEYS}", "instance-id: 2", [KEY], "user-data: line 2: '&' begins"),
+    ("flow", f"#cloud-config\nruncmd: [a, [b]]\n{KEYS}", "instance-id: 3", [KEY], "line 2: this [list] is not understood"),
+    ("open-flow", f"#cloud-config\n{KEYS}runcmd: [a, b\n", "instance-id: 4", [KEY], "a [list] is not closed"),
+    ("quote", f"#cloud-config\nhostname: \"abc\n{KEYS}", "instance-id: 5", [KEY], "line 2: a quote is not closed"),
+    ("after-quote", f"#cloud-config\nhostname: 'a' b\n{KEYS}", "instance-id: 6", [KEY], "something follows a closing quote"),
+    ("twice", f"#cloud-config\nhostname: win-random1\n{KEYS}hostname: b\n", "instance-id: 7", [KEY], "hostname is there twice"),
+    ("indent", f"#cloud-config\nusers:\n  - name: x\n      groups: y\n{KEYS}", "instance-id: 8", [KEY], "a key and a colon are expected"),
+    ("broken-keys", f"#cloud-config\nssh_authorized_keys:\n  - {KEY}\n   - {OTHER}\n", "instance-id: 9", [KEY, OTHER], "indented differently"),
+    ("broken-users", f"#cloud-config\nusers:\n  - name: {{x}}\n    ssh_authorized_keys: [ \"{KEY}\" \n", "instance-id: 10", [KEY], "user-data: line"),
+    ("not-a-key", f"#cloud-config\nssh_authorized_keys:\n  - hello\n  - {KEY}\n", "instance-id: 11", [KEY], "this is not a public key: hello"),
+    ("no-header", f"{KEYS}", "instance-id: 12", [], "begins with neither #cloud-config nor #ps1"),
+    ("gzip", b"\x1f\x8b\x08\0\0", "instance-id: 13", [], "begins with neither"),
+    ("huge", b"#cloud-config\n" + b"#" * 1048576, "instance-id: 14", [], "user-data is larger than 1 MiB"),
+    ("bad-user", f"#cloud-config\nusers:\n  - name: a/b\n{KEYS}", "instance-id: 15", [KEY], "'a/b' is not the name of an account"),
+    ("bad-run", f"#cloud-config\nruncmd:\n  - a: b\n{KEYS}", "instance-id: 16", [KEY], "runcmd 1 is neither a text nor a list"),
+    ("bad-host", f"#cloud-config\nhostname: 12345\n{KEYS}", "instance-id: 17", [KEY], "host name: '12345' cannot be a host name"),
+    ("failing-run", f"#cloud-config\nruncmd:\n  - exit /b 9\n  - echo on\n{KEYS}", "instance-id: 18", [KEY], "runcmd 1: cmd.exe ended with exit code 9"),
+    ("top-list", "#cloud-config\n- a\n- b\n", "instance-id: 19", [], "user-data: line 2: a key and a colon are expected here"),
+    ("scalar", "#cloud-config\njust words\n", "instance-id: 20", [], "user-data: line 2: a key and a colon"),
+]
+
+
+@pytest.fixture(scope="module")
+def malformed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Ran, dict[str, Any], list[str]]]:
+    """One machine; each disc is another instance, and no key of the one before may stay."""
+    if find_powershell() is None:
+        pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
+    machine = seal(FakeMachine(tmp_path_factory.mktemp("malformed")))
+    names = [case[0] for case in MALFORMED]
+    discs = [nocloud(machine, user, meta, letter) for letter, (_, user, meta, _, _) in
+             zip("DEFGHIJKLMNOPQRSTUVWXYZ"[: len(MALFORMED)], MALFORMED, strict=False)]
+    found = {}
+    for first in range(0, len(MALFORMED), 20):
+        part = MALFORMED[first : first + 20]
+        discs = [nocloud(machine, user, meta, letter) for letter, (_, user, meta, _, _) in
+                 zip("DEFGHIJKLMNOPQRSTUVW", part, strict=False)]
+        attach(machine, *discs)
+        saved = machine.state
+        runs = []
+        for volume in discs:
+            state = json.loads(json.dumps(saved | {"host_name": "WIN-RANDOM1"}))
+            state["volumes"] = [volume]
+            runs += [Run("firstboot.ps1", FAST, state), Run("../../tests/powershell/doubles/show.ps1", [])]
+        ran = machine.run(*runs)
+        for name, one, shown in zip([case[0] for case in part], ran[0::2], ran[1::2], strict=True):
+            told = next(line for line in shown.text.splitlines() if line.startswith("##shown "))
+            record = json.loads(told.removeprefix("##shown "))
+            found[name] = (one, json.loads(record["result"]), record["keys"].splitlines())
+        for volume in discs:
+            for file in Path(volume["folder"]).iterdir():
+                file.unlink()
+    assert set(found) == set(names)
+    return found
+
+
+@pytest.mark.parametrize("case", MALFORMED, ids=[case[0] for case in MALFORMED])
+def test_a_malformed_disc_is_told_and_what_is_readable_is_applied(
+    malformed: dict[str, tuple[Ran, dict[str, Any], list[str]]], case: Any
+) -> None:
+    name, _, _, expected, said = case
+    ran, told, found = malformed[name]
+    assert ran.exit == 0, ran.text
+    assert any(said in error for error in told["errors"]), told["errors"]
+    if expected:
+        assert found == expected
+    if name in ("no-meta-data", "no-instance", "bad-meta"):
+        assert told["instance"].startswith("nocloud-")
+    failed = [line for line in ran.beacons if line.startswith("GOLDEN firstboot failed ")]
+    assert len(failed) == 1
+    assert ran.beacons[-1] == "GOLDEN firstboot ready"
+
+
+PS1 = "#ps1_sysnative\n[IO.File]::WriteAllText(\"$env:GOLDEN_MACHINE/ran\", 'yes')\n"
+
+
+def test_a_powershell_script_as_user_data(machine: FakeMachine) -> None:
+    attach(seal(machine), nocloud(machine, PS1, "instance-id: x\n"))
+    boot(machine)
+    assert (machine.folder / "ran").read_text() == "yes"
+    assert result(machine)["errors"] == []
