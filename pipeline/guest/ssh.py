@@ -11,6 +11,7 @@ Paths in the guest are SFTP's, such as ``/C:/ProgramData/golden/plan.json``.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from pipeline.guest.powershell import encoded_command, file_command, windows_pat
 FOLDER = "/C:/ProgramData/golden"
 COMMAND_DEADLINE = 120.0
 FILE_DEADLINE = 1800.0
+
+_DRIVE = re.compile(r"/?|/[A-Za-z]:/?")  # is there, or nothing can make it
 
 T = TypeVar("T")
 
@@ -161,7 +164,7 @@ class Guest:
 
         async def make(folder: str) -> None:
             sftp = await self._files()
-            if not folder.strip("/") or await sftp.isdir(folder):
+            if _DRIVE.fullmatch(folder) or await sftp.isdir(folder):
                 return
             await make(folder.rpartition("/")[0])
             await sftp.mkdir(folder)

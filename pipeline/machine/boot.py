@@ -64,8 +64,9 @@ def check_share(spec: MachineSpec, workspace: Workspace) -> None:
     shared = spec.share.directory.resolve()
     if not shared.is_dir():
         raise PipelineError(f"{spec.name}: the shared folder {shared} does not exist")
-    inside = (workspace.root, workspace.output, spec.disk, *spec.cdroms)
-    for path in (path.resolve() for path in inside):
+    ours = (workspace.root, workspace.output, workspace.cache, spec.disk, *spec.cdroms)
+    ours += tuple(path for path in (spec.scsi_disk, spec.state, *spec.removable) if path)
+    for path in (path.resolve() for path in ours):
         if path.is_relative_to(shared):
             raise PipelineError(
                 f"{spec.name}: the shared folder {shared} contains {path}",

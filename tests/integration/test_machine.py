@@ -22,11 +22,11 @@ from typing import Any
 import pytest
 
 from pipeline.definitions.model import Firmware
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import MissingRequirement, PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.foundation.units import Size
-from pipeline.foundation.waiting import wait_until
+from pipeline.foundation.waiting import Timeout, wait_until
 from pipeline.machine import image
 from pipeline.machine.accelerator import choose
 from pipeline.machine.boot import boot
@@ -37,6 +37,7 @@ from pipeline.machine.runtime import base, runtime_folder
 from pipeline.machine.sidecars import virtiofsd_binary
 from pipeline.machine.spec import MachineSpec, Share
 from pipeline.machine.watch import Fault, Limits, MachineFault, Phase, answer_cd_prompt, watch
+from tests.tools import require
 
 pytestmark = pytest.mark.integration
 
@@ -66,6 +67,11 @@ def disk(folder: Path, *code: bytes) -> Path:
     assert len(sector) <= 510
     path.write_bytes((sector.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0"))
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _programs() -> None:
+    require("qemu-system-x86_64", "qemu-img", "setpriv")
 
 
 @pytest.fixture(scope="session")
@@ -254,6 +260,22 @@ def test_a_frozen_qemu_is_killed(
     assert ended_by(guest, workspace, evidence, before=freeze) == ("SIGKILL", False)
 
 
+def test_a_guest_that_powers_off_is_waited_for(
+    tmp_path: Path, workspace: Workspace, evidence: Path
+) -> None:
+    async def main() -> None:
+        guest = spec(tmp_path, ALIVE, b"\xfb", KEY, POWER_OFF)
+        async with speaking(guest, workspace, evidence) as machine:
+            with pytest.raises(Timeout, match="did not power off within"):
+                await machine.wait_end(0.1)
+            await machine.press("spc")
+            ending = await machine.wait_end(20)
+            assert ending.clean
+            assert ending.rung == ""
+
+    run(main())
+
+
 # The watch
 
 
@@ -323,7 +345,10 @@ def test_qemus_death_is_noticed(tmp_path: Path, workspace: Workspace, evidence: 
 
 
 def with_share(machine_spec: MachineSpec, tmp_path: Path) -> MachineSpec:
-    virtiofsd_binary()
+    try:
+        virtiofsd_binary()
+    except MissingRequirement:
+        require("virtiofsd")
     shared = tmp_path / "a shared folder"
     shared.mkdir()
     return replace(machine_spec, share=Share(shared))
@@ -342,6 +367,7 @@ def test_virtiofsds_death_is_noticed(tmp_path: Path, workspace: Workspace, evide
 def test_uefi_with_secure_boot_tpm_share_and_all_disks(
     tmp_path: Path, workspace: Workspace, evidence: Path
 ) -> None:
+    require("swtpm")
     image.create(tmp_path / "empty.qcow2", Size(1 << 30))
     image.create(tmp_path / "second.qcow2", Size(64 << 20))
     cd = tmp_path / "empty.iso"
@@ -382,10 +408,8 @@ def _owner(what: MachineSpec, workspace: Workspace, evidence: Path, tell: Connec
         run(_own(what, workspace, evidence, tell))
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_nothing_outlives_the_owner(
-    tmp_path: Path, workspace: Workspace, evidence: Path, sign: signal.Signals
-) -> None:
+def start_owner(tmp_path: Path, workspace: Workspace, evidence: Path) -> tuple[Any, list[int]]:
+    """A process that owns a machine with a share; gives it and the pids of QEMU and virtiofsd."""
     choose(workspace)
     ask_qemu(workspace)
     guest = with_share(spec(tmp_path, ALIVE, SLEEP), tmp_path)
@@ -394,7 +418,32 @@ def test_nothing_outlives_the_owner(
     owner = fork.Process(target=_owner, args=(guest, workspace, evidence, tell))
     owner.start()
     assert hear.poll(60)
-    pids = {pid for told in hear.recv() for pid in family(told)}
+    told: list[int] = hear.recv()
+    return owner, told
+
+
+def test_a_second_interrupt_ends_a_frozen_qemu_too(
+    tmp_path: Path, workspace: Workspace, evidence: Path
+) -> None:
+    owner, told = start_owner(tmp_path, workspace, evidence)
+    pids = {pid for each in told for pid in family(each)}
+    os.kill(told[0], signal.SIGSTOP)
+    os.kill(owner.pid, signal.SIGINT)
+    log = evidence / "qmp.log"
+    wait_until("the first interrupt cleans up", lambda: "screendump" in log.read_text(), 20)
+    os.kill(owner.pid, signal.SIGINT)
+    owner.join(20)
+    assert owner.exitcode is not None
+    assert_gone(pids)
+    assert_nothing_left()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_nothing_outlives_the_owner(
+    tmp_path: Path, workspace: Workspace, evidence: Path, sign: signal.Signals
+) -> None:
+    owner, told = start_owner(tmp_path, workspace, evidence)
+    pids = {pid for each in told for pid in family(each)}
     assert len(pids) >= 2
     assert not any(gone(pid) for pid in pids)
     os.kill(owner.pid, sign)
@@ -402,7 +451,7 @@ def test_nothing_outlives_the_owner(
     assert owner.exitcode is not None
     assert_gone(pids)
     assert_nothing_left()
-    if sign in (signal.SIGTERM, signal.SIGINT):  # it cleaned up by itself
+    if sign is not signal.SIGKILL:  # it cleaned up by itself
         assert owner.exitcode == 0
         assert '"quit"' in (evidence / "qmp.log").read_text()
 

@@ -22,6 +22,7 @@ class Play:
 
     folder: Path
     accepts: bool = True
+    refused_logins: int = 0  # so many are refused before the key is taken
     hang: bool = False
     answer: Callable[[str], Answer] = lambda command: (0, b"", b"")
     host_key: asyncssh.SSHKey = field(
@@ -66,6 +67,8 @@ class _Server(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         ours = self.play.key.with_name("id.pub").read_text().split()[1]
         theirs = key.export_public_key().decode().split()[1]
+        if self.play.logins <= self.play.refused_logins:
+            return False
         return self.play.accepts and username == "golden" and ours == theirs
 
 

@@ -93,23 +93,17 @@ def test_a_refused_key_is_a_named_error(play: Play) -> None:
 
 def test_a_key_may_be_refused_for_a_moment(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.guest.login.RETRY", 0.01)
-    play.accepts = False
+    play.refused_logins = 3
 
     async def main() -> None:
-        async with serving(play):
-
-            async def authorise() -> None:
-                while play.logins == 0:
-                    await asyncio.sleep(0.01)
-                play.accepts = True
-
-            task = asyncio.create_task(authorise())
-            async with connect(play.port, "golden", play.key, None, 20, grace=20) as guest:
-                assert (await guest.run("x")).code == 0
-            await task
+        async with (
+            serving(play),
+            connect(play.port, "golden", play.key, None, 20, grace=20) as guest,
+        ):
+            assert (await guest.run("x")).code == 0
 
     asyncio.run(main())
-    assert play.logins > 1
+    assert play.logins == 4
 
 
 async def _mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
