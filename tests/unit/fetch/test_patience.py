@@ -103,13 +103,13 @@ class TestTime:
 
     @pytest.fixture
     def hasty(self, quick: Policy) -> Policy:
-        limits = replace(quick.limits, answer=0.2, stall=0.1, min_rate=1e6)
+        limits = replace(quick.limits, stall=0.1)
         return replace(quick, retries=0, limits=limits)
 
     @pytest.fixture
     def rated(self, quick: Policy) -> Policy:
         """Only the rate is judged: a busy test host must not look like a stall."""
-        limits = replace(quick.limits, answer=0.2, stall=0.4, min_rate=1e6)
+        limits = replace(quick.limits, stall=0.4, min_rate=1e6)
         return replace(quick, retries=0, limits=limits)
 
     def test_a_stall(self, refused: Refuse, hasty: Policy) -> None:
@@ -121,8 +121,9 @@ class TestTime:
     def test_silence(self, refused: Refuse, hasty: Policy) -> None:
         assert "stalled: nothing came for 0.1 s" in refused(silent, policy=hasty)
 
-    def test_dripped_headers(self, refused: Refuse, rated: Policy) -> None:
-        assert "no answer within 0.2 s" in refused(drip_headers(0.01), policy=rated)
+    def test_dripped_headers(self, refused: Refuse, quick: Policy) -> None:
+        soon = replace(quick, retries=0, limits=replace(quick.limits, answer=0.2))
+        assert "no answer within 0.2 s" in refused(drip_headers(0.01), policy=soon)
 
     def test_the_total_deadline_cuts_a_body(self, refused: Refuse, quick: Policy) -> None:
         text = refused(drip(0.01), policy=replace(quick, total=0.2))
