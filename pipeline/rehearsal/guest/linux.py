@@ -1,0 +1,154 @@
+"""The Linux beneath the stand-in: programs, modules, mounts, discs, the serial port, the screen."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+MODULES = Path("/lib/modules/modules.json")
+COM1 = Path("/dev/ttyS0")
+SCREEN = Path("/dev/tty0")
+# Names in any case, as Windows has them; what cannot be a Windows name is refused.
+NTFS_OPTIONS = "ignore_case,windows_names,big_writes,norecover,noatime,umask=0"
+PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
+LOG = Path("/run/standin.log")
+
+
+class Failed(Exception):
+    """A program of the stand-in's own plumbing did not do its work."""
+
+
+def log(text: str) -> None:
+    """A line for whoever looks into a stand-in that misbehaves; never on COM1."""
+    stamp = f"{time.monotonic():8.2f} {text}\n"
+    if LOG.parent.is_dir() and os.getpid() != 0:
+        with LOG.open("a") as stream:
+            stream.write(stamp)
+
+
+def run(*argv: str, stdin: str | None = None, ok: Iterable[int] = (0,)) -> str:
+    """Run a program to its end; its output, or :class:`Failed` with what it said."""
+    done = subprocess.run(
+        argv,
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env=os.environ | {"PATH": PROGRAMS, "LC_ALL": "C"},
+    )
+    log(f"{' '.join(argv)} -> {done.returncode}")
+    if done.returncode not in ok:
+        raise Failed(f"{argv[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
+    return done.stdout
+
+
+def serial(text: str) -> None:
+    """One line on COM1."""
+    with COM1.open("ab", buffering=0) as port:
+        port.write(text.encode("ascii", "replace") + b"\r\n")
+
+
+def draw(title: str, *lines: str) -> None:
+    """A blue page on the screen, as text: what a screenshot will show."""
+    page = ["\x1b[2J\x1b[H\x1b[44;37m\x1b[J", "", f"  {title}", "", *(f"  {line}" for line in lines)]
+    try:
+        with SCREEN.open("wb", buffering=0) as screen:
+            screen.write("\r\n".join(page).encode())
+    except OSError:
+        log(f"no screen for: {title}")
+
+
+def hold() -> None:
+    """Wait for ever, as a page that waits for a click does."""
+    while True:
+        time.sleep(3600)
+
+
+def load(*names: str) -> None:
+    """Load kernel modules with all they depend on; one that is absent or built in is passed over."""
+    known: dict[str, list[str]] = json.loads(MODULES.read_text())
+    present = {line.split()[0] for line in Path("/proc/modules").read_text().splitlines()}
+    for name in names:
+        for path in known.get(name, []):
+            module = Path(path).stem.replace("-", "_")
+            if module not in present:
+                run("insmod", path, ok=(0, 1))
+                present.add(module)
+
+
+def mount(source: str, target: str | Path, kind: str, options: str = "") -> None:
+    """Mount a file system; the folder is made."""
+    Path(target).mkdir(parents=True, exist_ok=True)
+    run("mount", "-t", kind, *(("-o", options) if options else ()), source, str(target))
+
+
+def mount_ntfs(device: str, target: Path) -> None:
+    """Mount an NTFS volume for writing; one that was not closed in order is refused by the driver."""
+    target.mkdir(parents=True, exist_ok=True)
+    run("lowntfs-3g", device, str(target), "-o", NTFS_OPTIONS)
+
+
+def command_line() -> dict[str, str]:
+    """The kernel's parameters; a word without ``=`` has an empty value."""
+    words = Path("/proc/cmdline").read_text().split()
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def discs() -> list[str]:
+    """The optical drives, in the order of their ports."""
+    return sorted(path.name for path in Path("/sys/block").glob("sr*"))
+
+
+def disks() -> list[str]:
+    """The writable disks, in the order Windows numbers them: by their place on the bus."""
+    found = [p for p in Path("/sys/block").iterdir() if re.match(r"(vd|sd|nvme)", p.name)]
+    return [p.name for p in sorted(found, key=lambda p: (_removable(p), str(p.resolve())))]
+
+
+def _removable(path: Path) -> bool:
+    return (path / "removable").read_text().strip() == "1"
+
+
+def partition(disk: str, number: int) -> str:
+    """The device of a disk's partition."""
+    return f"/dev/{disk}{'p' if disk[-1].isdigit() else ''}{number}"
+
+
+def partitions(disk: str) -> list[str]:
+    """The devices of a disk's partitions, by number."""
+    found = Path(f"/sys/block/{disk}").glob("*/partition")
+    return [f"/dev/{p.parent.name}" for p in sorted(found, key=lambda p: int(p.read_text()))]
+
+
+def probe(device: str) -> dict[str, str]:
+    """What ``blkid`` tells of a device: LABEL, TYPE, UUID."""
+    text = run("blkid", device, ok=range(256))
+    return dict(re.findall(r'(\w+)="([^"]*)"', text))
+
+
+def uefi() -> bool:
+    """Whether the firmware that started us is UEFI."""
+    return Path("/sys/firmware/efi").is_dir()
+
+
+def settle() -> None:
+    """Wait until every drive that is being probed has shown itself."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        states = [p.read_text().strip() for p in Path("/sys/class/scsi_host").glob("*/state")]
+        if states and discs():
+            return
+        time.sleep(0.05)
+
+
+def power(action: str) -> None:
+    """Sync, then ``reboot`` or ``poweroff`` at once."""
+    os.sync()
+    run("busybox", action, "-f", ok=range(256))
