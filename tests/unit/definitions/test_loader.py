@@ -88,6 +88,12 @@ def test_also_right(shop: Any, old: str, new: str) -> None:
     assert shop.problems() == []
 
 
+def test_a_long_file_is_not_taken_for_a_deep_one(shop: Any) -> None:
+    steps = "".join(f"  - {{id: again-{count}, kind: reboot}}\n" for count in range(150))
+    shop.edit(shop.image, "publish:\n", f"{steps}publish:\n")
+    assert len(shop.load().images["win11"].provision) == 157
+
+
 def test_a_payload_with_its_digest(shop: Any) -> None:
     digest = "acfa97b8895d4a834cb41405dace677e7c059764024621f44052bdcab04c8977"
     old = "file: scripts/greet.ps1"
