@@ -115,10 +115,11 @@ def test_missing_folders(shop: Any) -> None:
         (b"# " + b"x" * (1 << 20), "images/x.yaml: expected a definition, found more than 1 MiB"),
         (b"a: " + b"[" * 60000, "images/x.yaml:1:1: expected a definition, found deep nesting"),
         (b"- " * 9000, "images/x.yaml:1:1: expected a definition, found deep nesting"),
+        (b"{a: " * 3000, "images/x.yaml:1:1: expected a definition, found deep nesting"),
         (b"- 1\n", "images/x.yaml:1:1: expected a mapping, found a list"),
         (b"hello\n", 'images/x.yaml:1:1: expected a mapping, found "hello"'),
     ],
-    ids=["latin-1", "nul", "huge", "deep flow", "deep block", "list", "word"],
+    ids=["latin-1", "nul", "huge", "deep flow", "deep block", "deep mapping", "list", "word"],
 )
 def test_files_that_are_no_definition(shop: Any, data: bytes, line: str) -> None:
     shop.write("images/x.yaml", data)
