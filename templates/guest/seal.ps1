@@ -710,18 +710,18 @@ function Invoke-GeneralisePhase($Settings) {
 # --- the cleaning --------------------------------------------------------------------------------
 
 $script:Steps = [ordered]@{
-    'component-store' = { param($Settings) Invoke-ComponentStoreStep }
-    'caches'          = { param($Settings) Invoke-CachesStep }
-    'logs'            = { param($Settings) Invoke-LogsStep }
-    'pagefile'        = { param($Settings) Invoke-PagefileStep }
-    'hibernation'     = { param($Settings) Invoke-HibernationStep }
-    'recovery'        = { param($Settings) Invoke-RecoveryStep }
-    'event-logs'      = { param($Settings) Invoke-EventLogsStep }
-    'credentials'     = { param($Settings) Invoke-CredentialsStep -Settings $Settings }
-    'panther'         = { param($Settings) Invoke-PantherStep }
-    'first-boot'      = { param($Settings) Invoke-FirstBootStep -Settings $Settings }
-    'trim'            = { param($Settings) Invoke-TrimStep }
-    'generalise'      = { param($Settings) Invoke-GeneraliseStep -Settings $Settings }
+    'component-store' = { Invoke-ComponentStoreStep }
+    'caches'          = { Invoke-CachesStep }
+    'logs'            = { Invoke-LogsStep }
+    'pagefile'        = { Invoke-PagefileStep }
+    'hibernation'     = { Invoke-HibernationStep }
+    'recovery'        = { Invoke-RecoveryStep }
+    'event-logs'      = { Invoke-EventLogsStep }
+    'credentials'     = { param($Given) Invoke-CredentialsStep -Settings $Given }
+    'panther'         = { Invoke-PantherStep }
+    'first-boot'      = { param($Given) Invoke-FirstBootStep -Settings $Given }
+    'trim'            = { Invoke-TrimStep }
+    'generalise'      = { param($Given) Invoke-GeneraliseStep -Settings $Given }
 }
 
 function Invoke-SealStep([string]$Id, $Settings) {

@@ -1,8 +1,10 @@
 """A fake Windows machine on which the guest scripts run under whatever PowerShell is on PATH.
 
 Goes in: a folder. Comes out: a C: drive, a registry, a state that doubles and programs share, and
-``run``, which starts one PowerShell for any number of script runs and gives their JSON lines, beacons
-and exit codes. Under Windows PowerShell's stand-in the registry is the engine's own; under pwsh it
+``run``, which starts one PowerShell for any number of script runs and gives their JSON lines,
+beacons and exit codes.
+
+Under Windows PowerShell's stand-in the registry is the engine's own; under pwsh it
 is doubled.
 """
 
@@ -44,8 +46,16 @@ def program_names() -> list[str]:
 def new_state() -> dict[str, Any]:
     """A machine as Setup leaves it."""
     return {
-        "deny": {}, "programs": {}, "com1": "ok", "msi": [], "tasks": {}, "run_tasks": "yes",
-        "hotfixes": [], "hotfixes_after_restart": [], "firewall": {}, "acl": {},
+        "deny": {},
+        "programs": {},
+        "com1": "ok",
+        "msi": [],
+        "tasks": {},
+        "run_tasks": "yes",
+        "hotfixes": [],
+        "hotfixes_after_restart": [],
+        "firewall": {},
+        "acl": {},
         "services": {
             "sshd": service(start="Manual"),
             "WinFsp.Launcher": service(state="Running"),
@@ -55,23 +65,40 @@ def new_state() -> dict[str, Any]:
         },
         "users": {"golden": {"sid": "S-1-5-21-1-2-3-1000", "enabled": True, "passwords": 1}},
         "groups": {ADMINISTRATORS: ["S-1-5-21-1-2-3-1000"], "S-1-5-32-545": []},
-        "pagefile": {"automatic": True, "files": []}, "product_type": 3,
-        "winre": True, "hibernation": True, "event_logs": {"Application": 3, "System": 9, "Setup": 1},
-        "locked_logs": [], "appx": [], "provisioned": [], "power": "", "host_keys_made": 0,
-        "sysprep_state": "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE", "commands_run": [],
+        "pagefile": {"automatic": True, "files": []},
+        "product_type": 3,
+        "winre": True,
+        "hibernation": True,
+        "event_logs": {"Application": 3, "System": 9, "Setup": 1},
+        "locked_logs": [],
+        "appx": [],
+        "provisioned": [],
+        "power": "",
+        "host_keys_made": 0,
+        "sysprep_state": "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE",
+        "commands_run": [],
         "volumes": [{"letter": "C", "label": "", "type": "Fixed", "system": "NTFS", "path": ""}],
         "partition": {"size": 20 << 30, "max": 20 << 30},
-        "host_name": "GOLDEN", "host_name_after_restart": "",
+        "host_name": "GOLDEN",
+        "host_name_after_restart": "",
     }
 
 
 def service(start: str = "Auto", state: str = "Stopped", **more: Any) -> dict[str, Any]:
     """A service of the state, by default stopped and starting by itself."""
-    return {"binary": "x.exe", "display_name": "x", "start": start, "state": state, "depend": [],
-            "exit_code": 0} | more
+    return {
+        "binary": "x.exe",
+        "display_name": "x",
+        "start": start,
+        "state": state,
+        "depend": [],
+        "exit_code": 0,
+    } | more
 
 
-def package(code: str = "{11111111-2222-3333-4444-555555555555}", version: str = "1.2.3", **more: Any) -> str:
+def package(
+    code: str = "{11111111-2222-3333-4444-555555555555}", version: str = "1.2.3", **more: Any
+) -> str:
     """A fake .msi, which the doubles of the Windows Installer read."""
     return json.dumps({"properties": {"ProductCode": code, "ProductVersion": version}} | more)
 
@@ -134,7 +161,7 @@ class Run:
 
 
 class FakeMachine:
-    """One machine: a folder with c/, bin/, registry.json, state.json and what was said and called."""
+    """One machine: a folder with c/, bin/, registry.json, state.json, what was said and called."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -203,11 +230,17 @@ class FakeMachine:
         self.registry_file.write_text(json.dumps(text))
 
     def restart(self) -> None:
-        """What a restart changes: another shutdown time, pending updates installed, the new name."""
-        stamp = self.registry.get("SYSTEM\\CurrentControlSet\\Control\\Windows", {}).get("ShutdownTime")
+        """What a restart changes: the shutdown time, updates that waited for it, the host name."""
+        stamp = self.registry.get("SYSTEM\\CurrentControlSet\\Control\\Windows", {}).get(
+            "ShutdownTime"
+        )
         count = int(stamp["data"], 16) + 1 if stamp else 1
-        self.set_registry("SYSTEM\\CurrentControlSet\\Control\\Windows", "ShutdownTime", f"{count:016x}",
-                          "REG_BINARY")
+        self.set_registry(
+            "SYSTEM\\CurrentControlSet\\Control\\Windows",
+            "ShutdownTime",
+            f"{count:016x}",
+            "REG_BINARY",
+        )
         state = self.state
         state["hotfixes"] += state["hotfixes_after_restart"]
         state["hotfixes_after_restart"] = []
@@ -234,12 +267,18 @@ class FakeMachine:
         """What PowerShell gets: Windows' own variables, the fake programs before all others."""
         return {
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "HOME": str(self.folder), "GOLDEN_MACHINE": str(self.folder),
+            "HOME": str(self.folder),
+            "GOLDEN_MACHINE": str(self.folder),
             "GOLDEN_DOUBLES": str(self.folder / "functions.ps1"),
-            "WINPS_C_DRIVE": str(self.c), "WINPS_REGISTRY": str(self.registry_file),
-            "WINPS_WIDTH": "80", "SystemDrive": "C:", "SystemRoot": "C:\\Windows",
-            "ProgramData": "C:\\ProgramData", "ProgramFiles": "C:\\Program Files",
-            "COMPUTERNAME": str(self.state["host_name"]), "GOLDEN_PYTHON": sys.executable,
+            "WINPS_C_DRIVE": str(self.c),
+            "WINPS_REGISTRY": str(self.registry_file),
+            "WINPS_WIDTH": "80",
+            "SystemDrive": "C:",
+            "SystemRoot": "C:\\Windows",
+            "ProgramData": "C:\\ProgramData",
+            "ProgramFiles": "C:\\Program Files",
+            "COMPUTERNAME": str(self.state["host_name"]),
+            "GOLDEN_PYTHON": sys.executable,
             "POWERSHELL_TELEMETRY_OPTOUT": "1",
         } | self._drives()
 
@@ -254,20 +293,35 @@ class FakeMachine:
         """The command line that runs the batch."""
         program = find_powershell()
         assert program is not None
-        return [program, "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File",
-                str(HERE / "doubles" / "harness.ps1")]
+        return [
+            program,
+            "-NoProfile",
+            "-NonInteractive",
+            "-ExecutionPolicy",
+            "Bypass",
+            "-File",
+            str(HERE / "doubles" / "harness.ps1"),
+        ]
 
     def run(self, *runs: Run, deadline: float = 120, guest: Path = GUEST) -> list[Ran]:
         """Make the runs, one after another in one PowerShell."""
         batch = [
-            {"script": str(guest / run.script), "arguments": list(run.arguments), "state": run.state}
+            {
+                "script": str(guest / run.script),
+                "arguments": list(run.arguments),
+                "state": run.state,
+            }
             for run in runs
         ]
         (self.folder / "batch.json").write_text(json.dumps(batch))
         done = subprocess.run(
             self.command(),
             env=self.environment() | {"GOLDEN_BATCH": str(self.folder / "batch.json")},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=deadline, check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=deadline,
+            check=False,
         )
         ran = split(done.stdout)
         if len(ran) < len(runs):

@@ -2,8 +2,8 @@
 
     python tests/powershell/make_subset.py REFERENCE.json
 
-REFERENCE is a PSScriptAnalyzer compatibility profile of Windows Server 2019, Windows PowerShell 5.1,
-with ``modules`` (module -> command -> parameters), ``native_commands`` and ``common_parameters``.
+REFERENCE is a PSScriptAnalyzer compatibility profile of Windows Server 2019, PowerShell 5.1, with
+``modules`` (module -> command -> parameters), ``native_commands`` and ``common_parameters``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ GUEST = HERE.parents[1] / "templates" / "guest"
 def mentioned() -> set[str]:
     """Every word of scripts and doubles that looks like a command, or names a program."""
     texts = [file.read_text() for file in [*GUEST.glob("*.ps1"), *(HERE / "doubles").glob("*.ps1")]]
+    code = [
+        line for text in texts for line in text.splitlines() if not line.lstrip().startswith("#")
+    ]
+    texts = ["\n".join(code)]
     words = set(re.findall(r"\b[A-Z][A-Za-z]*-[A-Z][A-Za-z]+\b", "\n".join(texts)))
     return words | set(re.findall(r"\b[a-z-]+\.exe\b", "\n".join(texts)))
 
@@ -39,7 +43,10 @@ def part(reference: dict[str, Any], words: set[str]) -> dict[str, Any]:
 
 def text(source: str, common: list[str], kept: dict[str, Any]) -> str:
     """JSON with one command a line, so that a change of it can be read."""
-    lines = [f"{json.dumps(name)}: {json.dumps(kept['commands'][name])}" for name in sorted(kept["commands"])]
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(kept['commands'][name])}"
+        for name in sorted(kept["commands"])
+    ]
     return (
         "{\n"
         f'"source": {json.dumps(source)},\n'

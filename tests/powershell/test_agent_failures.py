@@ -1,4 +1,4 @@
-"""Every way a step can fail gives the documented JSON line, beacon and exit code, and stops the plan."""
+"""Every way a step can fail gives the documented JSON line, beacon and exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from tests.powershell.fake_machine import (
-    ADMINISTRATORS, FakeMachine, Ran, Run, find_powershell, new_state, package, service,
+    ADMINISTRATORS,
+    FakeMachine,
+    Ran,
+    Run,
+    find_powershell,
+    new_state,
+    package,
+    service,
 )
 
 pytestmark = pytest.mark.powershell
@@ -35,7 +42,10 @@ class Case:
 
 def msi(**more: Any) -> Make:
     code = more.pop("code", "{X}")
-    return lambda m: {"kind": "msi", "payloads": [m.payload(f"{code[1]}.msi", package(code, **more))]}
+    return lambda m: {
+        "kind": "msi",
+        "payloads": [m.payload(f"{code[1]}.msi", package(code, **more))],
+    }
 
 
 def svc(**more: Any) -> Make:
@@ -43,7 +53,11 @@ def svc(**more: Any) -> Make:
 
 
 def script(text: str, **more: Any) -> Make:
-    return lambda m: {"kind": "script", "payloads": [m.payload(f"{abs(hash(text))}.ps1", text)], **more}
+    return lambda m: {
+        "kind": "script",
+        "payloads": [m.payload(f"{abs(hash(text))}.ps1", text)],
+        **more,
+    }
 
 
 def tampered(m: FakeMachine) -> dict[str, Any]:
@@ -59,16 +73,27 @@ def second_tampered(m: FakeMachine) -> dict[str, Any]:
 
 
 def driver(m: FakeMachine) -> dict[str, Any]:
-    return {"kind": "driver", "name": "b", "payloads": [m.payload("b/b.inf", "inf"), m.payload("b/b.cat", "c")]}
+    return {
+        "kind": "driver",
+        "name": "b",
+        "payloads": [m.payload("b/b.inf", "inf"), m.payload("b/b.cat", "c")],
+    }
 
 
 def missing(_m: FakeMachine) -> dict[str, Any]:
-    return {"kind": "file", "path": "C:\\f", "payloads": [{"file": "none/such.bin", "sha256": "0" * 64}]}
+    return {
+        "kind": "file",
+        "path": "C:\\f",
+        "payloads": [{"file": "none/such.bin", "sha256": "0" * 64}],
+    }
 
 
 def update(kb: str = "KB5031234", **more: Any) -> Make:
-    return lambda m: {"kind": "update", "kb": kb,
-                      "payloads": [m.payload(f"{kb}.msu", json.dumps({"kb": kb} | more))]}
+    return lambda m: {
+        "kind": "update",
+        "kb": kb,
+        "payloads": [m.payload(f"{kb}.msu", json.dumps({"kb": kb} | more))],
+    }
 
 
 def user(**more: Any) -> Make:
@@ -81,61 +106,253 @@ def with_service(**more: Any) -> dict[str, Any]:
 
 PROGRAM = "programs"
 CASES = [
-    Case("hash", tampered, "failed", r"the payload tampered.msi has SHA-256 [0-9a-f]{64}, the plan says [0-9a-f]{64}", calls=0),
+    Case(
+        "hash",
+        tampered,
+        "failed",
+        r"the payload tampered.msi has SHA-256 [0-9a-f]{64}, the plan says [0-9a-f]{64}",
+        calls=0,
+    ),
     Case("second-hash", second_tampered, "failed", r"the payload d2/a.sys has SHA-256", calls=0),
     Case("missing", missing, "failed", r"the payload none/such.bin is missing", calls=0),
-    Case("msi-1603", msi(code="{H}", exit=1603, log="MSI (s) begin\nAction 1: InstallFinalize\nError 1920\nAction ended: Return value 3.\nlater\n"),
-         "failed", r"exit code 1603 .*InstallFinalize / Error 1920 / Action ended: Return value 3\.$", calls=1),
-    Case("msi-1618-in-time", msi(code="{I}"), "changed", machine={PROGRAM: {"msiexec.exe": {"exit": [1618, 0]}}}, calls=2),
-    Case("msi-1618", msi(code="{B}"), "failed", r"1618: another installation has been running for 0 s",
-         machine={PROGRAM: {"msiexec.exe": {"exit": 1618}}}, more=("-BusyTimeout", "0"), calls=1),
+    Case(
+        "msi-1603",
+        msi(
+            code="{H}",
+            exit=1603,
+            log="Action 1: InstallFinalize\nError 1920\nAction ended: Return value 3.\nlater\n",
+        ),
+        "failed",
+        r"exit code 1603 .*InstallFinalize / Error 1920 / Action ended: Return value 3\.$",
+        calls=1,
+    ),
+    Case(
+        "msi-1618-in-time",
+        msi(code="{I}"),
+        "changed",
+        machine={PROGRAM: {"msiexec.exe": {"exit": [1618, 0]}}},
+        calls=2,
+    ),
+    Case(
+        "msi-1618",
+        msi(code="{B}"),
+        "failed",
+        r"1618: another installation has been running for 0 s",
+        machine={PROGRAM: {"msiexec.exe": {"exit": 1618}}},
+        more=("-BusyTimeout", "0"),
+        calls=1,
+    ),
     Case("msi-1641", msi(code="{C}", exit=1641), "reboot"),
     Case("msi-3010", msi(code="{D}", exit=3010), "reboot"),
-    Case("msi-1619", msi(code="{E}", exit=1619), "failed", r"msiexec.exe ended with exit code 1619; it said: nothing"),
-    Case("msi-not-so", msi(code="{F}", registers="0.9"), "failed", r"it was set, but the package is installed in version 0.9, not 1.2.3"),
-    Case("msi-broken", lambda m: {"kind": "msi", "payloads": [m.payload("broken.msi", "not a database")]}, "failed", r"OpenDatabase"),
-    Case("msi-no-code", lambda m: {"kind": "msi", "payloads": [m.payload("none.msi", '{"properties": {"ProductVersion": "1"}}')]},
-         "failed", r"none\.msi has no ProductCode"),
-    Case("service-dies", svc(), "failed", r"the service Demo is Stopped, not running; its exit code is 1067", with_service(on_start="dies")),
-    Case("service-hangs", svc(), "failed", r"the service Demo is Start Pending, not running", with_service(on_start="hangs"),
-         ("-ServiceTimeout", "1")),
-    Case("service-dependency", svc(), "failed", r"sc\.exe ended with exit code 1075", with_service(depend=["Nobody"])),
-    Case("service-disabled", svc(start="disabled"), "failed", r"sc\.exe ended with exit code 1058", with_service()),
-    Case("service-any", svc(start="demand", state="any"), "changed", machine=with_service(state="Running"), calls=1),
-    Case("service-stop", svc(state="stopped"), "changed", machine=with_service(state="Running"), calls=1),
+    Case(
+        "msi-1619",
+        msi(code="{E}", exit=1619),
+        "failed",
+        r"msiexec.exe ended with exit code 1619; it said: nothing",
+    ),
+    Case(
+        "msi-not-so",
+        msi(code="{F}", registers="0.9"),
+        "failed",
+        r"it was set, but the package is installed in version 0.9, not 1.2.3",
+    ),
+    Case(
+        "msi-broken",
+        lambda m: {"kind": "msi", "payloads": [m.payload("broken.msi", "not a database")]},
+        "failed",
+        r"OpenDatabase",
+    ),
+    Case(
+        "msi-no-code",
+        lambda m: {
+            "kind": "msi",
+            "payloads": [m.payload("none.msi", '{"properties": {"ProductVersion": "1"}}')],
+        },
+        "failed",
+        r"none\.msi has no ProductCode",
+    ),
+    Case(
+        "service-dies",
+        svc(),
+        "failed",
+        r"the service Demo is Stopped, not running; its exit code is 1067",
+        with_service(on_start="dies"),
+    ),
+    Case(
+        "service-hangs",
+        svc(),
+        "failed",
+        r"the service Demo is Start Pending, not running",
+        with_service(on_start="hangs"),
+        ("-ServiceTimeout", "1"),
+    ),
+    Case(
+        "service-dependency",
+        svc(),
+        "failed",
+        r"sc\.exe ended with exit code 1075",
+        with_service(depend=["Nobody"]),
+    ),
+    Case(
+        "service-disabled",
+        svc(start="disabled"),
+        "failed",
+        r"sc\.exe ended with exit code 1058",
+        with_service(),
+    ),
+    Case(
+        "service-any",
+        svc(start="demand", state="any"),
+        "changed",
+        machine=with_service(state="Running"),
+        calls=1,
+    ),
+    Case(
+        "service-stop",
+        svc(state="stopped"),
+        "changed",
+        machine=with_service(state="Running"),
+        calls=1,
+    ),
     Case("service-unknown", svc(), "failed", r"the plan does not say which binary it runs"),
-    Case("service-denied", svc(binary="C:\\x.exe"), "failed", r"Access is denied", {"deny": {"New-Service": "Access is denied"}}),
-    Case("acl-denied", lambda m: {"kind": "acl", "path": "C:\\Windows", "entries": [{"identity": ADMINISTRATORS, "rights": "FullControl"}]},
-         "failed", r"icacls\.exe ended with exit code 5; it said: Access is denied\.",
-         {PROGRAM: {"icacls.exe": {"exit": 5, "output": "Access is denied."}}}),
-    Case("acl-nothing", lambda m: {"kind": "acl", "path": "C:\\nothing", "entries": [{"identity": ADMINISTRATORS, "rights": "FullControl"}]},
-         "failed", r"C:\\nothing does not exist", calls=0),
-    Case("user-denied", user(), "failed", r"Access denied", {"deny": {"New-LocalUser": "Access denied"}}),
-    Case("user-no-group", user(groups=["S-1-5-32-999"]), "failed", r"Group S-1-5-32-999 was not found"),
-    Case("firewall-denied", lambda m: {"kind": "firewall", "name": "n", "display_name": "d", "port": 1}, "failed", r"Access is denied",
-         {"deny": {"New-NetFirewallRule": "Access is denied"}}),
-    Case("file-on-folder", lambda m: {"kind": "file", "path": "C:\\Windows", "content": "x"}, "failed", r"C:\\Windows is a folder"),
+    Case(
+        "service-denied",
+        svc(binary="C:\\x.exe"),
+        "failed",
+        r"Access is denied",
+        {"deny": {"New-Service": "Access is denied"}},
+    ),
+    Case(
+        "acl-denied",
+        lambda m: {
+            "kind": "acl",
+            "path": "C:\\Windows",
+            "entries": [{"identity": ADMINISTRATORS, "rights": "FullControl"}],
+        },
+        "failed",
+        r"icacls\.exe ended with exit code 5; it said: Access is denied\.",
+        {PROGRAM: {"icacls.exe": {"exit": 5, "output": "Access is denied."}}},
+    ),
+    Case(
+        "acl-nothing",
+        lambda m: {
+            "kind": "acl",
+            "path": "C:\\nothing",
+            "entries": [{"identity": ADMINISTRATORS, "rights": "FullControl"}],
+        },
+        "failed",
+        r"C:\\nothing does not exist",
+        calls=0,
+    ),
+    Case(
+        "user-denied",
+        user(),
+        "failed",
+        r"Access denied",
+        {"deny": {"New-LocalUser": "Access denied"}},
+    ),
+    Case(
+        "user-no-group",
+        user(groups=["S-1-5-32-999"]),
+        "failed",
+        r"Group S-1-5-32-999 was not found",
+    ),
+    Case(
+        "firewall-denied",
+        lambda m: {"kind": "firewall", "name": "n", "display_name": "d", "port": 1},
+        "failed",
+        r"Access is denied",
+        {"deny": {"New-NetFirewallRule": "Access is denied"}},
+    ),
+    Case(
+        "file-on-folder",
+        lambda m: {"kind": "file", "path": "C:\\Windows", "content": "x"},
+        "failed",
+        r"C:\\Windows is a folder",
+    ),
     Case("driver-259", driver, "changed", machine={PROGRAM: {"pnputil.exe": {"exit": 259}}}),
-    Case("driver-2", lambda m: {"kind": "driver", "name": "c", "payloads": [m.payload("c/c.inf", "inf")]}, "failed",
-         r"pnputil\.exe ended with exit code 2; it said: Added driver", {PROGRAM: {"pnputil.exe": {"exit": 2}}}),
-    Case("driver-3010", lambda m: {"kind": "driver", "name": "d", "payloads": [m.payload("d/d.inf", "inf")]}, "reboot",
-         machine={PROGRAM: {"pnputil.exe": {"exit": 3010}}}),
-    Case("script-fails", script("'one'; ''; 'two'; 'three'; 'four'; [Console]::Error.WriteLine('bad'); exit 7"), "failed",
-         r"powershell\.exe ended with exit code 7; it said: .*(four|bad)"),
-    Case("script-throws", script("$ErrorActionPreference = 'Stop'; throw 'no such thing'"), "failed", r"exit code 1; .*no such thing"),
-    Case("script-hangs", script("'before'; Start-Sleep -Seconds 600"), "failed",
-         r"powershell\.exe did not end within 2 s and was killed; it said: before$", more=("-ProgramTimeout", "2")),
-    Case("script-floods", script("1..1500 | ForEach-Object { 'x' * 100; [Console]::Error.WriteLine('y' * 100) }"), "changed"),
-    Case("script-leaves-a-child", script("$p = [Diagnostics.Process]::Start('sleep', '60')\n'started'"), "changed"),
+    Case(
+        "driver-2",
+        lambda m: {"kind": "driver", "name": "c", "payloads": [m.payload("c/c.inf", "inf")]},
+        "failed",
+        r"pnputil\.exe ended with exit code 2; it said: Added driver",
+        {PROGRAM: {"pnputil.exe": {"exit": 2}}},
+    ),
+    Case(
+        "driver-3010",
+        lambda m: {"kind": "driver", "name": "d", "payloads": [m.payload("d/d.inf", "inf")]},
+        "reboot",
+        machine={PROGRAM: {"pnputil.exe": {"exit": 3010}}},
+    ),
+    Case(
+        "script-fails",
+        script("'one'; ''; 'two'; 'three'; 'four'; [Console]::Error.WriteLine('bad'); exit 7"),
+        "failed",
+        r"powershell\.exe ended with exit code 7; it said: .*(four|bad)",
+    ),
+    Case(
+        "script-throws",
+        script("$ErrorActionPreference = 'Stop'; throw 'no such thing'"),
+        "failed",
+        r"exit code 1; .*no such thing",
+    ),
+    Case(
+        "script-hangs",
+        script("'before'; Start-Sleep -Seconds 600"),
+        "failed",
+        r"powershell\.exe did not end within 2 s and was killed; it said: before$",
+        more=("-ProgramTimeout", "2"),
+    ),
+    Case(
+        "script-floods",
+        script("1..1500 | ForEach-Object { 'x' * 100; [Console]::Error.WriteLine('y' * 100) }"),
+        "changed",
+    ),
+    Case(
+        "script-leaves-a-child",
+        script("$p = [Diagnostics.Process]::Start('sleep', '60')\n'started'"),
+        "changed",
+    ),
     Case("update-3010", update(), "reboot"),
     Case("update-there", update("KB7"), "ok", machine={"hotfixes": ["KB7"]}, calls=0),
-    Case("update-not-applicable", update("KB8", exit=0x80240017), "failed", r"wusa\.exe ended with 0x80240017 for KB8"),
-    Case("update-already", update("KB9", exit=2359302), "failed", r"it was set, but the update KB9 is not installed"),
-    Case("update-hangs", update("KB10"), "failed", r"wusa\.exe did not end within 1 s and was stopped", {"run_tasks": "hang"},
-         ("-ProgramTimeout", "1")),
-    Case("com1-absent", lambda m: {"kind": "registry", "key": "HKLM:\\SOFTWARE\\P1", "name": "a", "value": "b"}, "changed", machine={"com1": "absent"}),
-    Case("com1-busy", lambda m: {"kind": "registry", "key": "HKLM:\\SOFTWARE\\P2", "name": "a", "value": "b"}, "changed", machine={"com1": "busy"}),
-    Case("com1-stuck", lambda m: {"kind": "registry", "key": "HKLM:\\SOFTWARE\\P3", "name": "a", "value": "b"}, "changed", machine={"com1": "stuck"}),
+    Case(
+        "update-not-applicable",
+        update("KB8", exit=0x80240017),
+        "failed",
+        r"wusa\.exe ended with 0x80240017 for KB8",
+    ),
+    Case(
+        "update-already",
+        update("KB9", exit=2359302),
+        "failed",
+        r"it was set, but the update KB9 is not installed",
+    ),
+    Case(
+        "update-hangs",
+        update("KB10"),
+        "failed",
+        r"wusa\.exe did not end within 1 s and was stopped",
+        {"run_tasks": "hang"},
+        ("-ProgramTimeout", "1"),
+    ),
+    Case(
+        "com1-absent",
+        lambda m: {"kind": "registry", "key": "HKLM:\\SOFTWARE\\P1", "name": "a", "value": "b"},
+        "changed",
+        machine={"com1": "absent"},
+    ),
+    Case(
+        "com1-busy",
+        lambda m: {"kind": "registry", "key": "HKLM:\\SOFTWARE\\P2", "name": "a", "value": "b"},
+        "changed",
+        machine={"com1": "busy"},
+    ),
+    Case(
+        "com1-stuck",
+        lambda m: {"kind": "registry", "key": "HKLM:\\SOFTWARE\\P3", "name": "a", "value": "b"},
+        "changed",
+        machine={"com1": "stuck"},
+    ),
 ]
 EXITS = {"ok": 0, "changed": 0, "failed": 1, "reboot": 4}
 RESULTS = {"ok": "done", "changed": "done", "failed": "failed", "reboot": "reboot"}
@@ -146,8 +363,13 @@ def run_cases(machine: FakeMachine, cases: list[Case]) -> dict[str, Ran]:
     runs = []
     for case in cases:
         step = {"id": "it", **case.step(machine)}
-        after = {"id": "after", "kind": "registry", "key": f"HKLM:\\SOFTWARE\\After\\{case.name}",
-                 "name": "x", "value": "y"}
+        after = {
+            "id": "after",
+            "kind": "registry",
+            "key": f"HKLM:\\SOFTWARE\\After\\{case.name}",
+            "name": "x",
+            "value": "y",
+        }
         plan = machine.plan(step, after, name=case.name)
         arguments = ["-Mode", "Apply", "-Plan", plan, *case.more]
         runs.append(Run("agent.ps1", arguments, new_state() | case.machine))
@@ -176,12 +398,14 @@ def test_failure(case: Case, outcomes: dict[str, Ran]) -> None:
     assert ran.exit == EXITS[case.state], ran.text
     assert ran.plan["result"] == RESULTS[case.state]
     if case.calls is not None:
-        mine = [call for call in ran.calls if call[0] not in ("icacls.exe",)]
+        mine = [call for call in ran.calls if call[0] != "icacls.exe"]
         assert len(mine) == case.calls, ran.calls
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_nothing_after_a_failure_or_a_restart_is_touched(case: Case, outcomes: dict[str, Ran]) -> None:
+def test_nothing_after_a_failure_or_a_restart_is_touched(
+    case: Case, outcomes: dict[str, Ran]
+) -> None:
     ran = outcomes[case.name]
     goes_on = case.state in ("ok", "changed")
     assert (len(ran.steps) == 2) is goes_on
@@ -200,11 +424,13 @@ def test_beacons_tell_the_same(case: Case, outcomes: dict[str, Ran]) -> None:
 
 
 def test_a_hanging_child_is_gone_afterwards(outcomes: dict[str, Ran]) -> None:
-    assert ["taskkill.exe"] == [call[0] for call in outcomes["script-hangs"].calls]
+    assert [call[0] for call in outcomes["script-hangs"].calls] == ["taskkill.exe"]
 
 
 def test_a_failed_script_has_no_marker(machine: FakeMachine) -> None:
-    plan = machine.plan({"id": "s", "kind": "script", "payloads": [machine.payload("s.ps1", "exit 3")]})
+    plan = machine.plan(
+        {"id": "s", "kind": "script", "payloads": [machine.payload("s.ps1", "exit 3")]}
+    )
     first, second = machine.run(*[Run("agent.ps1", ["-Mode", "Apply", "-Plan", plan])] * 2)
     assert (first.exit, second.exit) == (1, 1)
     assert "SOFTWARE\\GoldenWindows\\Steps" not in machine.registry

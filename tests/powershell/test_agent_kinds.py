@@ -1,4 +1,4 @@
-"""Every kind of step: on a fresh machine Test says no, Apply sets, Test says yes, Apply changes nothing."""
+"""Every kind of step: Test says no, Apply sets, Test says yes, Apply again changes nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ pytestmark = pytest.mark.powershell
 
 VIRTIOFS = "C:\\Program Files\\Golden Windows\\virtiofs.exe"
 KEYS = "C:\\ProgramData\\ssh\\administrators_authorized_keys"
-SCRIPT = "param($First, $Second)\n[IO.File]::AppendAllText(\"$env:GOLDEN_MACHINE/ran\", \"$First|$Second`n\")\n"
-ENTRIES = [{"identity": SYSTEM, "rights": "FullControl"}, {"identity": ADMINISTRATORS, "rights": "FullControl"}]
-MIXED = [{"identity": SYSTEM, "rights": "FullControl"}, {"identity": "S-1-5-32-545", "rights": "ReadAndExecute"}]
+RAN = '[IO.File]::AppendAllText("$env:GOLDEN_MACHINE/ran", "$First|$Second`n")\n'
+SCRIPT = f"param($First, $Second)\n{RAN}"
+ENTRIES = [
+    {"identity": SYSTEM, "rights": "FullControl"},
+    {"identity": ADMINISTRATORS, "rights": "FullControl"},
+]
+MIXED = [
+    {"identity": SYSTEM, "rights": "FullControl"},
+    {"identity": "S-1-5-32-545", "rights": "ReadAndExecute"},
+]
 
 
 def every_kind(machine: FakeMachine) -> list[dict[str, Any]]:
@@ -23,33 +30,102 @@ def every_kind(machine: FakeMachine) -> list[dict[str, Any]]:
     driver = [machine.payload(f"drv/viofs.{end}", end) for end in ("inf", "cat", "sys")]
     key = "HKLM:\\SOFTWARE\\Vendor\\Deep"
     return [
-        {"id": "winfsp", "kind": "msi", "payloads": [machine.payload("w.msi", package())],
-         "properties": {"ADDLOCAL": "Server", "NOTE": 'a "b" c'}},
-        {"id": "wow", "kind": "msi",
-         "payloads": [machine.payload("wow.msi", package("{32}", hive="SOFTWARE\\WOW6432Node"))]},
-        {"id": "program", "kind": "file", "path": VIRTIOFS, "payloads": [machine.payload("x.exe", b"MZ\0\xff")]},
+        {
+            "id": "winfsp",
+            "kind": "msi",
+            "payloads": [machine.payload("w.msi", package())],
+            "properties": {"ADDLOCAL": "Server", "NOTE": 'a "b" c'},
+        },
+        {
+            "id": "wow",
+            "kind": "msi",
+            "payloads": [machine.payload("wow.msi", package("{32}", hive="SOFTWARE\\WOW6432Node"))],
+        },
+        {
+            "id": "program",
+            "kind": "file",
+            "path": VIRTIOFS,
+            "payloads": [machine.payload("x.exe", b"MZ\0\xff")],
+        },
         {"id": "keys", "kind": "file", "path": KEYS, "content": "ssh-ed25519 AAAA j\u00f6rg\n"},
         {"id": "empty", "kind": "file", "path": "C:\\Windows\\empty.txt", "content": ""},
         {"id": "gone", "kind": "file", "path": "C:\\Windows\\gone.txt", "ensure": "absent"},
         {"id": "string", "kind": "registry", "key": key, "name": "s", "value": "A b"},
-        {"id": "expand", "kind": "registry", "key": key, "name": "e", "type": "ExpandString", "value": "%SystemRoot%\\x"},
-        {"id": "dword", "kind": "registry", "key": key, "name": "d", "type": "DWord", "value": 4294967295},
-        {"id": "qword", "kind": "registry", "key": key, "name": "q", "type": "QWord", "value": "0x1FFFFFFFF"},
-        {"id": "multi", "kind": "registry", "key": key, "name": "m", "type": "MultiString", "value": ["a", "b c"]},
-        {"id": "one", "kind": "registry", "key": key, "name": "o", "type": "MultiString", "value": ["only"]},
+        {
+            "id": "expand",
+            "kind": "registry",
+            "key": key,
+            "name": "e",
+            "type": "ExpandString",
+            "value": "%SystemRoot%\\x",
+        },
+        {
+            "id": "dword",
+            "kind": "registry",
+            "key": key,
+            "name": "d",
+            "type": "DWord",
+            "value": 4294967295,
+        },
+        {
+            "id": "qword",
+            "kind": "registry",
+            "key": key,
+            "name": "q",
+            "type": "QWord",
+            "value": "0x1FFFFFFFF",
+        },
+        {
+            "id": "multi",
+            "kind": "registry",
+            "key": key,
+            "name": "m",
+            "type": "MultiString",
+            "value": ["a", "b c"],
+        },
+        {
+            "id": "one",
+            "kind": "registry",
+            "key": key,
+            "name": "o",
+            "type": "MultiString",
+            "value": ["only"],
+        },
         {"id": "no-value", "kind": "registry", "key": key, "name": "old", "ensure": "absent"},
-        {"id": "virtiofs", "kind": "service", "name": "VirtioFsSvc", "binary": VIRTIOFS, "display_name": "VirtIO-FS",
-         "depend": ["WinFsp.Launcher", "VirtioFsDrv"]},
+        {
+            "id": "virtiofs",
+            "kind": "service",
+            "name": "VirtioFsSvc",
+            "binary": VIRTIOFS,
+            "display_name": "VirtIO-FS",
+            "depend": ["WinFsp.Launcher", "VirtioFsDrv"],
+        },
         {"id": "sshd", "kind": "service", "name": "sshd"},
-        {"id": "updates-off", "kind": "service", "name": "wuauserv", "start": "disabled", "state": "stopped"},
+        {
+            "id": "updates-off",
+            "kind": "service",
+            "name": "wuauserv",
+            "start": "disabled",
+            "state": "stopped",
+        },
         {"id": "keys-acl", "kind": "acl", "path": KEYS, "entries": ENTRIES},
         {"id": "folder-acl", "kind": "acl", "path": "C:\\ProgramData\\ssh", "entries": MIXED},
         {"id": "driver", "kind": "driver", "name": "viofs", "payloads": driver},
-        {"id": "firewall", "kind": "firewall", "name": "OpenSSH-Server-In-TCP", "display_name": "OpenSSH", "port": 22},
+        {
+            "id": "firewall",
+            "kind": "firewall",
+            "name": "OpenSSH-Server-In-TCP",
+            "display_name": "OpenSSH",
+            "port": 22,
+        },
         {"id": "user", "kind": "user", "name": "ann", "groups": [ADMINISTRATORS]},
         {"id": "user-off", "kind": "user", "name": "bob", "enabled": False},
-        {"id": "script", "kind": "script", "payloads": [machine.payload("s.ps1", SCRIPT)],
-         "arguments": ['a "b" c\\', ""]},
+        {
+            "id": "script",
+            "kind": "script",
+            "payloads": [machine.payload("s.ps1", SCRIPT)],
+            "arguments": ['a "b" c\\', ""],
+        },
     ]
 
 
@@ -112,7 +188,10 @@ def test_lines_and_beacons_are_as_the_contract_says(life: Lifecycle) -> None:
     assert (first["step"], first["kind"], last["plan"]) == ("winfsp", "msi", "provision")
     assert isinstance(first["seconds"], int | float)
     assert life.applied.beacons[0] == "GOLDEN step provision 1/23 winfsp changed"
-    assert life.applied.beacons[-2:] == ["GOLDEN step provision 23/23 script changed", "GOLDEN plan provision done"]
+    assert life.applied.beacons[-2:] == [
+        "GOLDEN step provision 23/23 script changed",
+        "GOLDEN plan provision done",
+    ]
     assert len(life.applied.beacons) == 24
 
 
@@ -150,8 +229,12 @@ def test_registry_values_have_type_and_data_and_siblings_stay(life: Lifecycle) -
 def test_services_have_quoted_binary_dependencies_and_state(life: Lifecycle) -> None:
     services = life.applied.state["services"]
     assert services["VirtioFsSvc"] == {
-        "binary": f'"{VIRTIOFS}"', "display_name": "VirtIO-FS", "start": "Auto", "state": "Running",
-        "depend": ["WinFsp.Launcher", "VirtioFsDrv"], "exit_code": 0,
+        "binary": f'"{VIRTIOFS}"',
+        "display_name": "VirtIO-FS",
+        "start": "Auto",
+        "state": "Running",
+        "depend": ["WinFsp.Launcher", "VirtioFsDrv"],
+        "exit_code": 0,
     }
     assert (services["sshd"]["start"], services["sshd"]["state"]) == ("Auto", "Running")
     assert (services["wuauserv"]["start"], services["wuauserv"]["state"]) == ("Disabled", "Stopped")
@@ -167,9 +250,13 @@ def test_access_lists_are_exact(life: Lifecycle) -> None:
     folder = life.machine.c / "ProgramData/ssh"
     full, read = 0x1F01FF, 0x1200A9
     assert rules(life.applied, folder / "administrators_authorized_keys") == [
-        (SYSTEM, full, 0, False), (ADMINISTRATORS, full, 0, False)
+        (SYSTEM, full, 0, False),
+        (ADMINISTRATORS, full, 0, False),
     ]
-    assert rules(life.applied, folder) == [(SYSTEM, full, 3, False), ("S-1-5-32-545", read, 3, False)]
+    assert rules(life.applied, folder) == [
+        (SYSTEM, full, 3, False),
+        ("S-1-5-32-545", read, 3, False),
+    ]
 
 
 def test_msi_properties_reach_msiexec_with_their_quotes(life: Lifecycle) -> None:
@@ -189,8 +276,14 @@ def test_users_have_groups_a_password_nobody_knows_and_no_expiry(life: Lifecycle
 
 def test_the_firewall_rule_is_open_on_all_profiles(life: Lifecycle) -> None:
     assert life.applied.state["firewall"]["OpenSSH-Server-In-TCP"] == {
-        "DisplayName": "OpenSSH", "Enabled": "True", "Direction": "Inbound", "Action": "Allow", "Profile": "Any",
-        "Protocol": "TCP", "LocalPort": "22", "RemoteAddress": "Any",
+        "DisplayName": "OpenSSH",
+        "Enabled": "True",
+        "Direction": "Inbound",
+        "Action": "Allow",
+        "Profile": "Any",
+        "Protocol": "TCP",
+        "LocalPort": "22",
+        "RemoteAddress": "Any",
     }
 
 
@@ -211,8 +304,12 @@ def spoil(state: dict[str, Any], machine: FakeMachine) -> None:
     state["users"]["ann"]["enabled"] = False
     state["users"]["bob"]["enabled"] = True
     for entry in state["acl"].values():
-        entry["rules"].append({"sid": "S-1-1-0", "allow": True, "rights": 0x1F01FF, "flags": 0, "inherited": False})
-        entry["rules"].append({"sid": SYSTEM, "allow": False, "rights": 2, "flags": 0, "inherited": False})
+        entry["rules"].append(
+            {"sid": "S-1-1-0", "allow": True, "rights": 0x1F01FF, "flags": 0, "inherited": False}
+        )
+        entry["rules"].append(
+            {"sid": SYSTEM, "allow": False, "rights": 2, "flags": 0, "inherited": False}
+        )
     (machine.c / "ProgramData/ssh/administrators_authorized_keys").write_text("ssh-rsa other")
     (machine.c / "Windows/gone.txt").write_text("back")
     for values in (machine.c / "Windows/System32/DriverStore/FileRepository").iterdir():
@@ -229,16 +326,36 @@ def test_what_was_changed_behind_its_back_is_mended(life: Lifecycle) -> None:
     machine.set_registry(key, "s", "a b")
     machine.set_registry(key, "e", "%SystemRoot%\\x", "REG_SZ")
     machine.set_registry(key, "old", "again")
-    machine.set_registry("SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\"
-                         "{11111111-2222-3333-4444-555555555555}", "DisplayVersion", "1.2.2")
+    machine.set_registry(
+        "SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\"
+        "{11111111-2222-3333-4444-555555555555}",
+        "DisplayVersion",
+        "1.2.2",
+    )
     plan = "C:\\ProgramData\\golden\\provision.json"
-    tested, applied, after = machine.run(*[Run("agent.ps1", ["-Mode", mode, "-Plan", plan])
-                                           for mode in ("Test", "Apply", "Test")])
+    tested, applied, after = machine.run(
+        *[Run("agent.ps1", ["-Mode", mode, "-Plan", plan]) for mode in ("Test", "Apply", "Test")]
+    )
     wrong = {step for step, state in tested.states.items() if state == "wrong"}
     assert wrong == {
-        "winfsp", "keys", "gone", "string", "expand", "no-value", "virtiofs", "sshd", "updates-off", "keys-acl",
-        "folder-acl", "driver", "firewall", "user", "user-off",
+        "winfsp",
+        "keys",
+        "gone",
+        "string",
+        "expand",
+        "no-value",
+        "virtiofs",
+        "sshd",
+        "updates-off",
+        "keys-acl",
+        "folder-acl",
+        "driver",
+        "firewall",
+        "user",
+        "user-off",
     }
-    assert {step for step, state in applied.states.items() if state == "changed"} == wrong, applied.text
+    assert {step for step, state in applied.states.items() if state == "changed"} == wrong, (
+        applied.text
+    )
     assert set(after.states.values()) == {"ok"}
     assert machine.state["services"]["VirtioFsSvc"]["depend"] == ["WinFsp.Launcher", "VirtioFsDrv"]

@@ -55,14 +55,21 @@ def test_a_step_that_never_takes_effect_does_not_restart_for_ever(machine: FakeM
         assert machine.apply(plan).exit == 4
         machine.restart()
     last = machine.apply(plan)
-    assert (last.exit, last.steps[0]["message"]) == (1, "after 3 restarts: the update KB5 is not installed")
+    assert (last.exit, last.steps[0]["message"]) == (
+        1,
+        "after 3 restarts: the update KB5 is not installed",
+    )
 
 
-@pytest.mark.parametrize(("key", "said"), [(CBS, "component servicing"), (UPDATE, "Windows Update")])
+@pytest.mark.parametrize(
+    ("key", "said"), [(CBS, "component servicing"), (UPDATE, "Windows Update")]
+)
 def test_a_pending_restart_is_found(machine: FakeMachine, key: str, said: str) -> None:
     machine.add_key(key)
     plan = machine.plan({"id": "r", "kind": "reboot"})
-    tested, applied = machine.run(*[Run("agent.ps1", ["-Mode", mode, "-Plan", plan]) for mode in ("Test", "Apply")])
+    tested, applied = machine.run(
+        *[Run("agent.ps1", ["-Mode", mode, "-Plan", plan]) for mode in ("Test", "Apply")]
+    )
     assert (tested.exit, tested.steps[0]["message"]) == (3, f"{said} waits for a restart")
     assert (applied.exit, applied.states) == (4, {"r": "reboot"})
     machine.remove_key(key)
@@ -79,7 +86,9 @@ def test_a_pending_restart_is_found(machine: FakeMachine, key: str, said: str) -
         ([], "ok"),
     ],
 )
-def test_only_files_that_wait_to_be_replaced_count(machine: FakeMachine, entries: list[str], state: str) -> None:
+def test_only_files_that_wait_to_be_replaced_count(
+    machine: FakeMachine, entries: list[str], state: str
+) -> None:
     machine.set_registry(SESSION, "PendingFileRenameOperations", entries, "REG_MULTI_SZ")
     assert machine.apply(machine.plan({"id": "r", "kind": "reboot"})).states == {"r": state}
 
@@ -103,8 +112,14 @@ def test_a_full_disk_leaves_the_old_file_whole(machine: FakeMachine) -> None:
     target = machine.c / "Windows/big.bin"
     target.write_bytes(b"old")
     (machine.c / "Windows/big.bin.golden-new").symlink_to("/dev/full")
-    plan = machine.plan({"id": "big", "kind": "file", "path": "C:\\Windows\\big.bin",
-                         "payloads": [machine.payload("big.bin", b"x" * (1 << 20))]})
+    plan = machine.plan(
+        {
+            "id": "big",
+            "kind": "file",
+            "path": "C:\\Windows\\big.bin",
+            "payloads": [machine.payload("big.bin", b"x" * (1 << 20))],
+        }
+    )
     ran = machine.apply(plan)
     assert (ran.exit, ran.states) == (1, {"big": "failed"}), ran.text
     assert "space" in ran.steps[0]["message"].lower()
@@ -135,7 +150,9 @@ def test_log_and_payload_folder_can_be_given(machine: FakeMachine) -> None:
 
 def test_lines_are_ascii_on_one_line_whatever_is_said(machine: FakeMachine) -> None:
     text = "[Console]::Out.WriteLine('sch\u00f6n \u2713 ' + ('w' * 900)); exit 1"
-    plan = machine.plan({"id": "s", "kind": "script", "payloads": [machine.payload("s.ps1", "\ufeff" + text)]})
+    plan = machine.plan(
+        {"id": "s", "kind": "script", "payloads": [machine.payload("s.ps1", "\ufeff" + text)]}
+    )
     ran = machine.apply(plan)
     message = ran.steps[0]["message"]
     assert "sch\u00f6n" in message
@@ -157,30 +174,49 @@ PLANS: list[tuple[Any, str]] = [
     ({"schema": 1, "name": "a b", "steps": []}, "has no name"),
     ({"schema": 1, "name": "p", "steps": [{"kind": "reboot"}]}, "an id is made of"),
     ({"schema": 1, "name": "p", "steps": [{"id": "Up", "kind": "reboot"}]}, "an id is made of"),
-    ({"schema": 1, "name": "p", "steps": [{"id": "a", "kind": "reboot"}, {"id": "a", "kind": "reboot"}]}, "two steps of this id"),
+    (
+        {
+            "schema": 1,
+            "name": "p",
+            "steps": [{"id": "a", "kind": "reboot"}, {"id": "a", "kind": "reboot"}],
+        },
+        "two steps of this id",
+    ),
     (bad(kind="magic"), "the kind 'magic' is not known"),
     (bad(kind="Reboot"), "the kind 'Reboot' is not known"),
     (bad(kind="reboot", whem="always"), "the key 'whem' is not known"),
     (bad(kind="reboot", when="sometimes"), "when is 'sometimes', not one of pending, always"),
     (bad(kind="msi"), "the key 'payloads' is missing"),
     (bad(kind="msi", payloads=[]), "the key 'payloads' is missing"),
-    (bad(kind="msi", payloads=[PAYLOAD | {"file": "a.exe"}]), "the first payload is not a .msi file"),
+    (
+        bad(kind="msi", payloads=[PAYLOAD | {"file": "a.exe"}]),
+        "the first payload is not a .msi file",
+    ),
     (bad(kind="msi", payloads=[PAYLOAD | {"sha256": "12"}]), "the payload 'a.msi' has no SHA-256"),
     (bad(kind="msi", payloads=[PAYLOAD | {"file": "../a.msi"}]), "not a relative path"),
     (bad(kind="msi", payloads=[PAYLOAD | {"file": "/a.msi"}]), "not a relative path"),
     (bad(kind="msi", payloads=[PAYLOAD | {"file": "C:\\a.msi"}]), "not a relative path"),
     (bad(kind="driver", name="x", payloads=[PAYLOAD]), "the first payload is not a .inf file"),
     (bad(kind="update", kb="KB1", payloads=[PAYLOAD]), "the first payload is not a .msu file"),
-    (bad(kind="update", kb="5031234", payloads=[PAYLOAD | {"file": "a.msu"}]), "not the number of an update"),
+    (
+        bad(kind="update", kb="5031234", payloads=[PAYLOAD | {"file": "a.msu"}]),
+        "not the number of an update",
+    ),
     (bad(kind="file", path="C:\\x"), "exactly one of payloads, content and ensure"),
-    (bad(kind="file", path="C:\\x", content="x", ensure="absent"), "exactly one of payloads, content and ensure"),
+    (
+        bad(kind="file", path="C:\\x", content="x", ensure="absent"),
+        "exactly one of payloads, content and ensure",
+    ),
     (bad(kind="file", content="x"), "the key 'path' is missing"),
     (bad(**REGISTRY), "the key 'value' is missing"),
     (bad(**REGISTRY | {"key": "HKCU:\\X", "value": "1"}), "not below HKLM"),
     (bad(**REGISTRY, type="DWord", value="many"), "'many' is not a DWord"),
     (bad(**REGISTRY, type="DWord", value=4294967296), "is not a DWord"),
     (bad(**REGISTRY, type="Dword", value=1), "type is 'Dword'"),
-    (bad(**ACL, entries=[{"identity": "Administrators", "rights": "FullControl"}]), "identity is not a SID"),
+    (
+        bad(**ACL, entries=[{"identity": "Administrators", "rights": "FullControl"}]),
+        "identity is not a SID",
+    ),
     (bad(**ACL, entries=[{"identity": "S-1-5-18", "rights": "Modify"}]), "rights are neither"),
     (bad(kind="service", name="x' OR 1=1"), "not the name of a service"),
     (bad(kind="service", name="x", start="automatic"), "start is 'automatic'"),
@@ -208,7 +244,9 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> list[Ran]:
     for index, (plan, _) in enumerate(PLANS):
         file = machine.golden / f"{index}.json"
         file.write_text(plan if isinstance(plan, str) else json.dumps(plan))
-        runs.append(Run("agent.ps1", ["-Mode", "Apply", "-Plan", f"C:\\ProgramData\\golden\\{index}.json"]))
+        runs.append(
+            Run("agent.ps1", ["-Mode", "Apply", "-Plan", f"C:\\ProgramData\\golden\\{index}.json"])
+        )
     runs += [Run("agent.ps1", arguments) for arguments, _ in ARGUMENTS]
     return machine.run(*runs)
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.powershell.fake_machine import ADMINISTRATORS, SYSTEM, FakeMachine, Ran, Run, find_powershell
+from tests.powershell.fake_machine import (
+    ADMINISTRATORS,
+    SYSTEM,
+    FakeMachine,
+    Ran,
+    Run,
+    find_powershell,
+)
 
 pytestmark = pytest.mark.powershell
 
@@ -26,12 +33,17 @@ def seal(machine: FakeMachine) -> FakeMachine:
     machine.set_registry(facts, "Sealed", 1, "REG_DWORD")
     memory = "SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management"
     machine.set_registry(memory, "ClearPageFileAtShutdown", 1, "REG_DWORD")
-    machine.change(host_name="WIN-RANDOM1", partition={"size": 20 << 30, "max": 64 << 30},
-                   tasks={"Golden Windows Seal": {"result": 0}})
+    machine.change(
+        host_name="WIN-RANDOM1",
+        partition={"size": 20 << 30, "max": 64 << 30},
+        tasks={"Golden Windows Seal": {"result": 0}},
+    )
     return machine
 
 
-def disc(machine: FakeMachine, letter: str, label: str, files: dict[str, str | bytes]) -> dict[str, Any]:
+def disc(
+    machine: FakeMachine, letter: str, label: str, files: dict[str, str | bytes]
+) -> dict[str, Any]:
     """A disc's volume, to be put into the state."""
     folder = machine.folder / f"disc-{letter}"
     for name, content in files.items():
@@ -39,14 +51,28 @@ def disc(machine: FakeMachine, letter: str, label: str, files: dict[str, str | b
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
     folder.mkdir(exist_ok=True)
-    return {"letter": letter, "label": label, "type": "CD-ROM", "system": "UDF", "path": "", "folder": str(folder)}
+    return {
+        "letter": letter,
+        "label": label,
+        "type": "CD-ROM",
+        "system": "UDF",
+        "path": "",
+        "folder": str(folder),
+    }
 
 
 def attach(machine: FakeMachine, *volumes: dict[str, Any]) -> None:
-    machine.change(volumes=[{"letter": "C", "label": "", "type": "Fixed", "system": "NTFS", "path": ""}, *volumes])
+    machine.change(
+        volumes=[
+            {"letter": "C", "label": "", "type": "Fixed", "system": "NTFS", "path": ""},
+            *volumes,
+        ]
+    )
 
 
-def nocloud(machine: FakeMachine, user: str | bytes | None, meta: str | None = META, letter: str = "E") -> dict[str, Any]:
+def nocloud(
+    machine: FakeMachine, user: str | bytes | None, meta: str | None = META, letter: str = "E"
+) -> dict[str, Any]:
     files = {"meta-data": meta, "user-data": user}
     given = {name: content for name, content in files.items() if content is not None}
     return disc(machine, letter, "CIDATA", given)
@@ -118,13 +144,23 @@ class NoCloud:
         self.state = machine.state
         self.second = boot(machine)
         self.files_after, self.state_after = snapshot(machine), machine.state
-        attach(machine, nocloud(machine, f"#cloud-config\nssh_authorized_keys: [{OTHER}]\n", "{\"instance-id\": \"i-2\"}"))
+        attach(
+            machine,
+            nocloud(
+                machine,
+                f"#cloud-config\nssh_authorized_keys: [{OTHER}]\n",
+                '{"instance-id": "i-2"}',
+            ),
+        )
         self.third = boot(machine)
 
 
 def snapshot(machine: FakeMachine) -> dict[str, bytes]:
-    return {path.relative_to(machine.c).as_posix(): path.read_bytes() for path in machine.c.rglob("*")
-            if path.is_file() and path.suffix != ".log"}
+    return {
+        path.relative_to(machine.c).as_posix(): path.read_bytes()
+        for path in machine.c.rglob("*")
+        if path.is_file() and path.suffix != ".log"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -137,22 +173,32 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> NoCloud:
 def test_nocloud_is_told(cloud: NoCloud) -> None:
     assert cloud.first.exit == 0, cloud.first.text
     assert cloud.result == {
-        "disc": "nocloud", "instance": "i-1", "host_name": "db-server-with", "users": ["golden", "ann", "bob"],
+        "disc": "nocloud",
+        "instance": "i-1",
+        "host_name": "db-server-with",
+        "users": ["golden", "ann", "bob"],
         "errors": [],
     }
     assert cloud.first.beacons == [
-        "GOLDEN firstboot started", "GOLDEN firstboot disc nocloud",
-        "GOLDEN firstboot started", "GOLDEN firstboot disc nocloud", "GOLDEN firstboot ready",
+        "GOLDEN firstboot started",
+        "GOLDEN firstboot disc nocloud",
+        "GOLDEN firstboot started",
+        "GOLDEN firstboot disc nocloud",
+        "GOLDEN firstboot ready",
     ]
     assert "package_update is not known" in cloud.first.text
 
 
 def test_keys_are_authorised_with_exact_access(cloud: NoCloud) -> None:
     assert cloud.keys == [KEY, OTHER]
-    entry = cloud.state["acl"][str(cloud.machine.c / "ProgramData/ssh/administrators_authorized_keys")]
+    entry = cloud.state["acl"][
+        str(cloud.machine.c / "ProgramData/ssh/administrators_authorized_keys")
+    ]
     assert entry["protected"] is True
     assert sorted((rule["sid"], rule["rights"]) for rule in entry["rules"]) == [
-        (SYSTEM, 0x1F01FF), (ADMINISTRATORS, 0x1F01FF)]
+        (SYSTEM, 0x1F01FF),
+        (ADMINISTRATORS, 0x1F01FF),
+    ]
 
 
 def test_accounts_are_administrators(cloud: NoCloud) -> None:
@@ -164,19 +210,33 @@ def test_accounts_are_administrators(cloud: NoCloud) -> None:
 
 def test_host_keys_are_new_and_sshd_runs(cloud: NoCloud) -> None:
     assert cloud.host_key == "key 1\n"
-    assert (cloud.state["services"]["sshd"]["state"], cloud.state["services"]["sshd"]["start"]) == ("Running", "Auto")
+    assert (cloud.state["services"]["sshd"]["state"], cloud.state["services"]["sshd"]["start"]) == (
+        "Running",
+        "Auto",
+    )
 
 
 def test_the_disk_is_grown_and_sealing_is_undone(cloud: NoCloud) -> None:
     assert cloud.state["partition"]["size"] == 64 << 30
     assert cloud.state["tasks"] == {}
-    memory = cloud.registry["SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management"]
+    memory = cloud.registry[
+        "SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management"
+    ]
     assert memory["ClearPageFileAtShutdown"]["data"] == 0
 
 
 def test_commands_run_once_in_order_after_the_rename(cloud: NoCloud) -> None:
-    said = [text.removeprefix("@echo off\n").removesuffix("\n") for text in cloud.state["commands_run"]]
-    assert said == ['echo "one: two"', "echo first\n  echo 50%\n", "it's", 'tab\tquote" A', "folded line", "echo deep"]
+    said = [
+        text.removeprefix("@echo off\n").removesuffix("\n") for text in cloud.state["commands_run"]
+    ]
+    assert said == [
+        'echo "one: two"',
+        "echo first\n  echo 50%\n",
+        "it's",
+        'tab\tquote" A',
+        "folded line",
+        "echo deep",
+    ]
     names = [call[0] for call in cloud.first.calls]
     assert names.count("cmd.exe") == 6
     assert ["hello.exe", "/r", "/t", "5", "a b"] in cloud.first.calls
@@ -199,31 +259,44 @@ def test_another_instance_is_applied_and_shuts_the_old_owner_out(cloud: NoCloud)
     assert cloud.third.state["host_name"] == "db-server-with"
 
 
+def ran(text: str) -> str:
+    """A script that tells that it ran."""
+    return f'[IO.File]::AppendAllText("$env:GOLDEN_MACHINE/ran", "{text}`n")'
+
+
 LIMA = {
     "ssh_authorized_keys": f"# Lima\n{KEY}\r\n\n{OTHER}\n",
-    "autounattend.xml": '<unattend xmlns="urn:x"><LocalAccounts><LocalAccount><Name>lima</Name></LocalAccount>'
-                        "</LocalAccounts></unattend>",
-    "provision.system/00000001": "[IO.File]::AppendAllText(\"$env:GOLDEN_MACHINE/ran\", \"system1 \u00fc`n\")",
-    "provision.system/00000000": "[IO.File]::AppendAllText(\"$env:GOLDEN_MACHINE/ran\", \"system0`n\")",
-    "provision.dependency/00000000": "[IO.File]::AppendAllText(\"$env:GOLDEN_MACHINE/ran\", \"dependency`n\")",
-    "provision.user/00000000": "[IO.File]::AppendAllText(\"$env:GOLDEN_MACHINE/ran\", \"user`n\"); exit 4",
+    "autounattend.xml": '<unattend xmlns="urn:x"><LocalAccounts><LocalAccount>'
+    "<Name>lima</Name></LocalAccount></LocalAccounts></unattend>",
+    "provision.system/00000001": ran("system1 \u00fc"),
+    "provision.system/00000000": ran("system0"),
+    "provision.dependency/00000000": ran("dependency"),
+    "provision.user/00000000": ran("user") + "; exit 4",
 }
 
 
 def test_limas_disc(machine: FakeMachine) -> None:
-    attach(seal(machine), disc(machine, "D", "", {"setup.exe": "x"}), disc(machine, "F", "autounattend", dict(LIMA)))
-    ran = boot(machine)
-    assert ran.exit == 0, ran.text
+    attach(
+        seal(machine),
+        disc(machine, "D", "", {"setup.exe": "x"}),
+        disc(machine, "F", "autounattend", dict(LIMA)),
+    )
+    said = boot(machine)
+    assert said.exit == 0, said.text
     assert keys(machine) == [KEY, OTHER]
     told = result(machine)
-    assert (told["disc"], told["users"], told["host_name"]) == ("lima", ["golden", "lima"], "WIN-RANDOM1")
+    assert (told["disc"], told["users"], told["host_name"]) == (
+        "lima",
+        ["golden", "lima"],
+        "WIN-RANDOM1",
+    )
     assert told["instance"].startswith("lima-")
     assert len(told["errors"]) == 1
     assert "provision.user/00000000: powershell.exe ended with exit code 4" in told["errors"][0]
     assert (machine.folder / "ran").read_text() == "dependency\nsystem0\nsystem1 \u00fc\nuser\n"
     assert (machine.c / "ProgramData/Lima/lima-boot-done.txt").exists()
-    assert ran.beacons[-2].startswith("GOLDEN firstboot failed provision.user/00000000")
-    assert ran.beacons[-1] == "GOLDEN firstboot ready"
+    assert said.beacons[-2].startswith("GOLDEN firstboot failed provision.user/00000000")
+    assert said.beacons[-1] == "GOLDEN firstboot ready"
     again = boot(machine)
     assert (again.calls, (machine.folder / "ran").read_text().count("\n")) == ([], 4)
 
@@ -231,8 +304,18 @@ def test_limas_disc(machine: FakeMachine) -> None:
 def test_no_disc_then_one(machine: FakeMachine) -> None:
     seal(machine)
     first = boot(machine)
-    assert first.beacons == ["GOLDEN firstboot started", "GOLDEN firstboot disc none", "GOLDEN firstboot ready"]
-    assert result(machine) == {"disc": "none", "instance": "none", "host_name": "WIN-RANDOM1", "users": [], "errors": []}
+    assert first.beacons == [
+        "GOLDEN firstboot started",
+        "GOLDEN firstboot disc none",
+        "GOLDEN firstboot ready",
+    ]
+    assert result(machine) == {
+        "disc": "none",
+        "instance": "none",
+        "host_name": "WIN-RANDOM1",
+        "users": [],
+        "errors": [],
+    }
     assert keys(machine) == []
     assert (machine.c / "ProgramData/ssh/ssh_host_rsa_key").read_text() == "key 1\n"
     attach(machine, disc(machine, "G", "", {"ssh_authorized_keys": KEY}))
@@ -267,7 +350,9 @@ def test_a_rename_that_does_not_take_effect_is_no_loop(machine: FakeMachine) -> 
     machine.change(host_name_after_restart="", power="")
     second = machine.run(Run("firstboot.ps1", FAST))[0]
     assert second.state["power"] == ""
-    assert result(machine)["errors"] == ["host name: after a restart the host name is WIN-RANDOM1, not web01"]
+    assert result(machine)["errors"] == [
+        "host name: after a restart the host name is WIN-RANDOM1, not web01"
+    ]
     assert second.beacons[-1] == "GOLDEN firstboot ready"
 
 
@@ -288,7 +373,11 @@ def test_registering_makes_the_task_and_starts_it(machine: FakeMachine) -> None:
     seal(machine).change(run_tasks="no")
     ran = machine.run(Run("firstboot.ps1", ["-Register"]))[0]
     task = ran.state["tasks"]["Golden Windows First Boot"]
-    assert (task["started"], task["trigger"], task["principal"]["user"]) == (1, {"at": "startup"}, "S-1-5-18")
+    assert (task["started"], task["trigger"], task["principal"]["user"]) == (
+        1,
+        {"at": "startup"},
+        "S-1-5-18",
+    )
     assert "firstboot.ps1" in task["action"]["argument"]
     assert keys(machine) == []
 
@@ -303,7 +392,9 @@ def test_registering_makes_the_task_and_starts_it(machine: FakeMachine) -> None:
         ({"programs": {"sc.exe": {"exit": 5}}}, "sshd: sc.exe ended with exit code 5"),
     ],
 )
-def test_one_part_that_fails_does_not_stop_the_others(machine: FakeMachine, spoil: dict[str, Any], said: str) -> None:
+def test_one_part_that_fails_does_not_stop_the_others(
+    machine: FakeMachine, spoil: dict[str, Any], said: str
+) -> None:
     attach(seal(machine), nocloud(machine, CONFIG))
     machine.change(**spoil)
     ran = boot(machine)
@@ -316,7 +407,10 @@ def test_one_part_that_fails_does_not_stop_the_others(machine: FakeMachine, spoi
 
 
 def test_keys_that_could_not_be_authorised_are_tried_again(machine: FakeMachine) -> None:
-    attach(seal(machine), nocloud(machine, f"#cloud-config\nssh_authorized_keys: ['{KEY}']\n", "instance-id: a\n"))
+    attach(
+        seal(machine),
+        nocloud(machine, f"#cloud-config\nssh_authorized_keys: ['{KEY}']\n", "instance-id: a\n"),
+    )
     machine.change(programs={"icacls.exe": {"exit": 5}})
     boot(machine)
     assert "authorized keys: icacls.exe ended" in result(machine)["errors"][0]
@@ -329,52 +423,177 @@ KEYS = f"ssh_authorized_keys:\n  - {KEY}\n"
 MALFORMED: list[tuple[str, str | bytes | None, str | None, list[str], str]] = [
     ("no-user-data", None, "instance-id: 0", [], "the disc has no user-data"),
     ("no-meta-data", f"#cloud-config\n{KEYS}", None, [KEY], "the disc has no meta-data"),
-    ("no-instance", f"#cloud-config\n{KEYS}", "local-hostname: WIN-RANDOM1\n", [KEY], "meta-data has no instance-id"),
+    (
+        "no-instance",
+        f"#cloud-config\n{KEYS}",
+        "local-hostname: WIN-RANDOM1\n",
+        [KEY],
+        "meta-data has no instance-id",
+    ),
     ("bad-meta", f"#cloud-config\n{KEYS}", "{not json", [KEY], "meta-data: "),
-    ("tab", f"#cloud-config\nusers:\n\t- name: x\n{KEYS}", "instance-id: 1", [KEY], "user-data: line 3: a tab indents"),
-    ("anchor", f"#cloud-config\nruncmd: &a\n  - x\n{KEYS}", "instance-id: 2", [KEY], "user-data: line 2: '&' begins"),
-    ("flow", f"#cloud-config\nruncmd: [a, [b]]\n{KEYS}", "instance-id: 3", [KEY], "line 2: this [list] is not understood"),
-    ("open-flow", f"#cloud-config\n{KEYS}runcmd: [a, b\n", "instance-id: 4", [KEY], "a [list] is not closed"),
-    ("quote", f"#cloud-config\nhostname: \"abc\n{KEYS}", "instance-id: 5", [KEY], "line 2: a quote is not closed"),
-    ("after-quote", f"#cloud-config\nhostname: 'a' b\n{KEYS}", "instance-id: 6", [KEY], "something follows a closing quote"),
-    ("twice", f"#cloud-config\nhostname: win-random1\n{KEYS}hostname: b\n", "instance-id: 7", [KEY], "hostname is there twice"),
-    ("indent", f"#cloud-config\nusers:\n  - name: x\n      groups: y\n{KEYS}", "instance-id: 8", [KEY], "a key and a colon are expected"),
-    ("broken-keys", f"#cloud-config\nssh_authorized_keys:\n  - {KEY}\n   - {OTHER}\n", "instance-id: 9", [KEY, OTHER], "indented differently"),
-    ("broken-users", f"#cloud-config\nusers:\n  - name: {{x}}\n    ssh_authorized_keys: [ \"{KEY}\" \n", "instance-id: 10", [KEY], "user-data: line"),
-    ("not-a-key", f"#cloud-config\nssh_authorized_keys:\n  - hello\n  - {KEY}\n", "instance-id: 11", [KEY], "this is not a public key: hello"),
+    (
+        "tab",
+        f"#cloud-config\nusers:\n\t- name: x\n{KEYS}",
+        "instance-id: 1",
+        [KEY],
+        "user-data: line 3: a tab indents",
+    ),
+    (
+        "anchor",
+        f"#cloud-config\nruncmd: &a\n  - x\n{KEYS}",
+        "instance-id: 2",
+        [KEY],
+        "user-data: line 2: '&' begins",
+    ),
+    (
+        "flow",
+        f"#cloud-config\nruncmd: [a, [b]]\n{KEYS}",
+        "instance-id: 3",
+        [KEY],
+        "line 2: this [list] is not understood",
+    ),
+    (
+        "open-flow",
+        f"#cloud-config\n{KEYS}runcmd: [a, b\n",
+        "instance-id: 4",
+        [KEY],
+        "a [list] is not closed",
+    ),
+    (
+        "quote",
+        f'#cloud-config\nhostname: "abc\n{KEYS}',
+        "instance-id: 5",
+        [KEY],
+        "line 2: a quote is not closed",
+    ),
+    (
+        "after-quote",
+        f"#cloud-config\nhostname: 'a' b\n{KEYS}",
+        "instance-id: 6",
+        [KEY],
+        "something follows a closing quote",
+    ),
+    (
+        "twice",
+        f"#cloud-config\nhostname: win-random1\n{KEYS}hostname: b\n",
+        "instance-id: 7",
+        [KEY],
+        "hostname is there twice",
+    ),
+    (
+        "indent",
+        f"#cloud-config\nusers:\n  - name: x\n      groups: y\n{KEYS}",
+        "instance-id: 8",
+        [KEY],
+        "a key and a colon are expected",
+    ),
+    (
+        "broken-keys",
+        f"#cloud-config\nssh_authorized_keys:\n  - {KEY}\n   - {OTHER}\n",
+        "instance-id: 9",
+        [KEY, OTHER],
+        "indented differently",
+    ),
+    (
+        "broken-users",
+        f'#cloud-config\nusers:\n  - name: {{x}}\n    ssh_authorized_keys: [ "{KEY}" \n',
+        "instance-id: 10",
+        [KEY],
+        "user-data: line",
+    ),
+    (
+        "not-a-key",
+        f"#cloud-config\nssh_authorized_keys:\n  - hello\n  - {KEY}\n",
+        "instance-id: 11",
+        [KEY],
+        "this is not a public key: hello",
+    ),
     ("no-header", f"{KEYS}", "instance-id: 12", [], "begins with neither #cloud-config nor #ps1"),
     ("gzip", b"\x1f\x8b\x08\0\0", "instance-id: 13", [], "begins with neither"),
-    ("huge", b"#cloud-config\n" + b"#" * 1048576, "instance-id: 14", [], "user-data is larger than 1 MiB"),
-    ("bad-user", f"#cloud-config\nusers:\n  - name: a/b\n{KEYS}", "instance-id: 15", [KEY], "'a/b' is not the name of an account"),
-    ("bad-run", f"#cloud-config\nruncmd:\n  - a: b\n{KEYS}", "instance-id: 16", [KEY], "runcmd 1 is neither a text nor a list"),
-    ("bad-host", f"#cloud-config\nhostname: 12345\n{KEYS}", "instance-id: 17", [KEY], "host name: '12345' cannot be a host name"),
-    ("failing-run", f"#cloud-config\nruncmd:\n  - exit /b 9\n  - echo on\n{KEYS}", "instance-id: 18", [KEY], "runcmd 1: cmd.exe ended with exit code 9"),
-    ("top-list", "#cloud-config\n- a\n- b\n", "instance-id: 19", [], "user-data: line 2: a key and a colon are expected here"),
-    ("scalar", "#cloud-config\njust words\n", "instance-id: 20", [], "user-data: line 2: a key and a colon"),
+    (
+        "huge",
+        b"#cloud-config\n" + b"#" * 1048576,
+        "instance-id: 14",
+        [],
+        "user-data is larger than 1 MiB",
+    ),
+    (
+        "bad-user",
+        f"#cloud-config\nusers:\n  - name: a/b\n{KEYS}",
+        "instance-id: 15",
+        [KEY],
+        "'a/b' is not the name of an account",
+    ),
+    (
+        "bad-run",
+        f"#cloud-config\nruncmd:\n  - a: b\n{KEYS}",
+        "instance-id: 16",
+        [KEY],
+        "runcmd 1 is neither a text nor a list",
+    ),
+    (
+        "bad-host",
+        f"#cloud-config\nhostname: 12345\n{KEYS}",
+        "instance-id: 17",
+        [KEY],
+        "host name: '12345' cannot be a host name",
+    ),
+    (
+        "failing-run",
+        f"#cloud-config\nruncmd:\n  - exit /b 9\n  - echo on\n{KEYS}",
+        "instance-id: 18",
+        [KEY],
+        "runcmd 1: cmd.exe ended with exit code 9",
+    ),
+    (
+        "top-list",
+        "#cloud-config\n- a\n- b\n",
+        "instance-id: 19",
+        [],
+        "user-data: line 2: a key and a colon are expected here",
+    ),
+    (
+        "scalar",
+        "#cloud-config\njust words\n",
+        "instance-id: 20",
+        [],
+        "user-data: line 2: a key and a colon",
+    ),
 ]
 
 
 @pytest.fixture(scope="module")
-def malformed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Ran, dict[str, Any], list[str]]]:
+def malformed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, tuple[Ran, dict[str, Any], list[str]]]:
     """One machine; each disc is another instance, and no key of the one before may stay."""
     if find_powershell() is None:
         pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
     machine = seal(FakeMachine(tmp_path_factory.mktemp("malformed")))
     names = [case[0] for case in MALFORMED]
-    discs = [nocloud(machine, user, meta, letter) for letter, (_, user, meta, _, _) in
-             zip("DEFGHIJKLMNOPQRSTUVWXYZ"[: len(MALFORMED)], MALFORMED, strict=False)]
+    discs = [
+        nocloud(machine, user, meta, letter)
+        for letter, (_, user, meta, _, _) in zip(
+            "DEFGHIJKLMNOPQRSTUVWXYZ"[: len(MALFORMED)], MALFORMED, strict=False
+        )
+    ]
     found = {}
     for first in range(0, len(MALFORMED), 20):
         part = MALFORMED[first : first + 20]
-        discs = [nocloud(machine, user, meta, letter) for letter, (_, user, meta, _, _) in
-                 zip("DEFGHIJKLMNOPQRSTUVW", part, strict=False)]
+        discs = [
+            nocloud(machine, user, meta, letter)
+            for letter, (_, user, meta, _, _) in zip("DEFGHIJKLMNOPQRSTUVW", part, strict=False)
+        ]
         attach(machine, *discs)
         saved = machine.state
         runs = []
         for volume in discs:
             state = json.loads(json.dumps(saved | {"host_name": "WIN-RANDOM1"}))
             state["volumes"] = [volume]
-            runs += [Run("firstboot.ps1", FAST, state), Run("../../tests/powershell/doubles/show.ps1", [])]
+            runs += [
+                Run("firstboot.ps1", FAST, state),
+                Run("../../tests/powershell/doubles/show.ps1", []),
+            ]
         ran = machine.run(*runs)
         for name, one, shown in zip([case[0] for case in part], ran[0::2], ran[1::2], strict=True):
             told = next(line for line in shown.text.splitlines() if line.startswith("##shown "))

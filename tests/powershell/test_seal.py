@@ -1,4 +1,4 @@
-"""Seal: what is cleaned, what is kept, and how a machine that fails to generalise stays reachable."""
+"""Seal: what is cleaned, what is kept, and that a machine that fails stays reachable."""
 
 from __future__ import annotations
 
@@ -10,23 +10,59 @@ from typing import Any
 
 import pytest
 
-from tests.powershell.fake_machine import ADMINISTRATORS, SYSTEM, FakeMachine, Ran, Run, find_powershell
+from tests.powershell.fake_machine import (
+    ADMINISTRATORS,
+    SYSTEM,
+    FakeMachine,
+    Ran,
+    Run,
+    find_powershell,
+)
 
 pytestmark = pytest.mark.powershell
 
-STEPS = ["component-store", "caches", "logs", "pagefile", "hibernation", "recovery", "event-logs", "credentials",
-         "panther", "first-boot", "trim", "generalise"]
+STEPS = [
+    "component-store",
+    "caches",
+    "logs",
+    "pagefile",
+    "hibernation",
+    "recovery",
+    "event-logs",
+    "credentials",
+    "panther",
+    "first-boot",
+    "trim",
+    "generalise",
+]
 WINLOGON = "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\Winlogon"
 SECRET = "SECURITY\\Policy\\Secrets\\DefaultPassword\\CurrVal"
 FILES = ["firstboot.ps1", "SetupComplete.cmd"]
 REMOVED = [
-    "Windows/SoftwareDistribution/Download/x/y.cab", "Windows/Temp/a.tmp", "Users/golden/AppData/Local/Temp/b.tmp",
-    "Windows/Logs/CBS/CBS.log", "Windows/Minidump/m.dmp", "ProgramData/Microsoft/Windows/WER/ReportQueue/r/r.wer",
-    "Windows/System32/Recovery/Winre.wim", "Windows/Panther/unattend.xml", "Windows/Panther/Unattend/unattend.xml",
-    "Windows/Panther/unattend-original.xml", "autounattend.xml", "Users/golden/.ssh/authorized_keys",
+    "Windows/SoftwareDistribution/Download/x/y.cab",
+    "Windows/Temp/a.tmp",
+    "Users/golden/AppData/Local/Temp/b.tmp",
+    "Windows/Logs/CBS/CBS.log",
+    "Windows/Minidump/m.dmp",
+    "ProgramData/Microsoft/Windows/WER/ReportQueue/r/r.wer",
+    "Windows/System32/Recovery/Winre.wim",
+    "Windows/Panther/unattend.xml",
+    "Windows/Panther/Unattend/unattend.xml",
+    "Windows/Panther/unattend-original.xml",
+    "autounattend.xml",
+    "Users/golden/.ssh/authorized_keys",
 ]
-KEPT = ["Windows/Panther/setupact.log", "Windows/System32/Recovery/ReAgent.xml", "Users/golden/Documents/own.txt"]
-SSH = ["administrators_authorized_keys", "ssh_host_rsa_key", "ssh_host_ed25519_key.pub", "sshd_config"]
+KEPT = [
+    "Windows/Panther/setupact.log",
+    "Windows/System32/Recovery/ReAgent.xml",
+    "Users/golden/Documents/own.txt",
+]
+SSH = [
+    "administrators_authorized_keys",
+    "ssh_host_rsa_key",
+    "ssh_host_ed25519_key.pub",
+    "sshd_config",
+]
 
 
 def prepare(machine: FakeMachine, **config: Any) -> str:
@@ -35,7 +71,14 @@ def prepare(machine: FakeMachine, **config: Any) -> str:
         file = machine.c / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("x")
-    for name in [*FILES, "unattend-oobe.xml", "agent.ps1", "seal.ps1", "payload/big.msi", "log/provision.log"]:
+    for name in [
+        *FILES,
+        "unattend-oobe.xml",
+        "agent.ps1",
+        "seal.ps1",
+        "payload/big.msi",
+        "log/provision.log",
+    ]:
         file = machine.golden / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("x")
@@ -43,10 +86,17 @@ def prepare(machine: FakeMachine, **config: Any) -> str:
     machine.set_registry(WINLOGON, "AutoAdminLogon", "1")
     machine.set_registry("SYSTEM\\Setup", "UnattendFile", "D:\\autounattend.xml")
     machine.set_registry(SECRET, "", "00", "REG_BINARY")
-    users = machine.state["users"] | {"Chef": {"sid": "S-1-5-21-7-8-9-500", "enabled": True, "passwords": 1}}
+    users = machine.state["users"] | {
+        "Chef": {"sid": "S-1-5-21-7-8-9-500", "enabled": True, "passwords": 1}
+    }
     machine.change(users=users, run_tasks="no")
-    settings = {"schema": 1, "user": "golden", "generalise": True, "timeout_seconds": 60,
-                "first_boot": {"files": FILES}} | config
+    settings = {
+        "schema": 1,
+        "user": "golden",
+        "generalise": True,
+        "timeout_seconds": 60,
+        "first_boot": {"files": FILES},
+    } | config
     (machine.golden / "seal.json").write_text(json.dumps(settings))
     return "C:\\ProgramData\\golden\\seal.json"
 
@@ -75,7 +125,11 @@ class Sealed:
         self.machine = machine
         self.config = prepare(machine)
         self.cleaned = clean(machine, self.config)
-        self.between = sorted(path.relative_to(machine.c).as_posix() for path in machine.c.rglob("*") if path.is_file())
+        self.between = sorted(
+            path.relative_to(machine.c).as_posix()
+            for path in machine.c.rglob("*")
+            if path.is_file()
+        )
         self.registry_between = machine.registry
         self.task = run_task(machine)
 
@@ -93,7 +147,11 @@ def seal(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
 def test_every_step_is_told_in_order(seal: Sealed) -> None:
     assert list(seal.cleaned.states) == STEPS, seal.cleaned.text
     assert set(seal.cleaned.states.values()) == {"changed"}, seal.cleaned.states
-    assert (seal.cleaned.exit, seal.cleaned.plan["result"], seal.cleaned.plan["plan"]) == (0, "done", "seal")
+    assert (seal.cleaned.exit, seal.cleaned.plan["result"], seal.cleaned.plan["plan"]) == (
+        0,
+        "done",
+        "seal",
+    )
     assert seal.cleaned.beacons == ["GOLDEN seal cleaning"]
 
 
@@ -109,8 +167,15 @@ def test_is_kept(seal: Sealed, name: str) -> None:
 
 def test_programs_get_what_they_need(seal: Sealed) -> None:
     calls = seal.cleaned.calls
-    assert ["dism.exe", "/Online", "/Cleanup-Image", "/StartComponentCleanup", "/ResetBase", "/Quiet",
-            "/NoRestart"] in calls
+    assert [
+        "dism.exe",
+        "/Online",
+        "/Cleanup-Image",
+        "/StartComponentCleanup",
+        "/ResetBase",
+        "/Quiet",
+        "/NoRestart",
+    ] in calls
     assert ["defrag.exe", "C:", "/L"] in calls
     assert ["sc.exe", "stop", "wuauserv"] in calls
     state = seal.cleaned.state
@@ -119,7 +184,9 @@ def test_programs_get_what_they_need(seal: Sealed) -> None:
 
 
 def test_the_page_file_is_cleared_at_shutdown(seal: Sealed) -> None:
-    key = seal.machine.registry["SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management"]
+    key = seal.machine.registry[
+        "SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management"
+    ]
     assert key["ClearPageFileAtShutdown"] == {"type": "REG_DWORD", "data": 1}
 
 
@@ -138,12 +205,16 @@ def test_first_boot_is_registered_and_its_folder_is_locked(seal: Sealed) -> None
     assert task["principal"] == {"user": "S-1-5-18", "logon": "ServiceAccount", "level": "Highest"}
     assert task["action"]["execute"].endswith("powershell.exe")
     assert task["action"]["argument"] == (
-        '-NoProfile -NonInteractive -ExecutionPolicy Bypass -File "C:\\ProgramData\\golden\\firstboot.ps1"')
+        "-NoProfile -NonInteractive -ExecutionPolicy Bypass "
+        '-File "C:\\ProgramData\\golden\\firstboot.ps1"'
+    )
     assert task["settings"] == {"limit": "00:00:00", "batteries": True, "keep": True}
     acl = seal.cleaned.state["acl"][str(seal.machine.golden)]
     assert acl["protected"] is True
     assert {(rule["sid"], rule["rights"], rule["flags"]) for rule in acl["rules"]} == {
-        (SYSTEM, 0x1F01FF, 3), (ADMINISTRATORS, 0x1F01FF, 3)}
+        (SYSTEM, 0x1F01FF, 3),
+        (ADMINISTRATORS, 0x1F01FF, 3),
+    }
     facts = seal.machine.registry["SOFTWARE\\GoldenWindows"]
     assert (facts["User"]["data"], facts["BuildHostName"]["data"]) == ("golden", "GOLDEN")
     assert (seal.machine.c / "Windows/Setup/Scripts/SetupComplete.cmd").read_text() == "x"
@@ -172,7 +243,9 @@ def test_sysprep_then_removal_then_power_off(seal: Sealed) -> None:
 
 
 def test_nothing_of_the_build_is_left(seal: Sealed) -> None:
-    left = sorted(path.relative_to(seal.machine.golden).as_posix() for path in seal.machine.golden.rglob("*"))
+    left = sorted(
+        path.relative_to(seal.machine.golden).as_posix() for path in seal.machine.golden.rglob("*")
+    )
     assert left == sorted(FILES)
     assert [path.name for path in (seal.machine.c / "ProgramData/ssh").iterdir()] == ["sshd_config"]
     assert seal.machine.registry["SOFTWARE\\GoldenWindows"]["Sealed"]["data"] == 1
@@ -183,11 +256,15 @@ def sysprep_fails(machine: FakeMachine) -> None:
     machine.change(programs={"sysprep.exe": {"exit": 1, "output": "oh"}}, sysprep_log="")
     panther = machine.c / "Windows/System32/Sysprep/Panther"
     panther.mkdir(parents=True)
-    (panther / "setuperr.log").write_text("SYSPRP Package X was installed for a user, but not provisioned\n")
+    (panther / "setuperr.log").write_text(
+        "SYSPRP Package X was installed for a user, but not provisioned\n"
+    )
 
 
 def image_state_is_wrong(machine: FakeMachine) -> None:
-    machine.change(sysprep_state="IMAGE_STATE_UNDEPLOYABLE", sysprep_log="SYSPRP 0x80310039 BitLocker\n")
+    machine.change(
+        sysprep_state="IMAGE_STATE_UNDEPLOYABLE", sysprep_log="SYSPRP 0x80310039 BitLocker\n"
+    )
 
 
 def sysprep_hangs(machine: FakeMachine) -> None:
@@ -270,7 +347,13 @@ def test_a_second_cleaning_finds_less_to_do(machine: FakeMachine) -> None:
 
 APPS = [
     {"name": "Own.Kept", "full": "Own.Kept_1", "fixed": False, "framework": False, "kind": "Store"},
-    {"name": "User.Only", "full": "User.Only_1", "fixed": False, "framework": False, "kind": "Store"},
+    {
+        "name": "User.Only",
+        "full": "User.Only_1",
+        "fixed": False,
+        "framework": False,
+        "kind": "Store",
+    },
     {"name": "VCLibs", "full": "VCLibs_1", "fixed": False, "framework": True, "kind": "Store"},
     {"name": "Shell", "full": "Shell_1", "fixed": True, "framework": False, "kind": "System"},
     {"name": "Sys", "full": "Sys_1", "fixed": False, "framework": False, "kind": "System"},
@@ -278,7 +361,9 @@ APPS = [
 
 
 @pytest.mark.parametrize(("product", "left"), [(1, 4), (3, 5)])
-def test_packages_of_one_user_only_are_removed_on_clients(machine: FakeMachine, product: int, left: int) -> None:
+def test_packages_of_one_user_only_are_removed_on_clients(
+    machine: FakeMachine, product: int, left: int
+) -> None:
     config = prepare(machine)
     machine.change(appx=APPS, provisioned=["Own.Kept"], product_type=product)
     ran = clean(machine, config)
@@ -307,7 +392,9 @@ def test_without_generalising_it_is_cleaned_and_powered_off(machine: FakeMachine
         ('{"schema": 1, "user": "golden", "timeout_seconds": "long"}', "the timeout 'long'"),
     ],
 )
-def test_a_configuration_that_is_not_understood(machine: FakeMachine, text: str | None, said: str) -> None:
+def test_a_configuration_that_is_not_understood(
+    machine: FakeMachine, text: str | None, said: str
+) -> None:
     if text is not None:
         (machine.golden / "seal.json").write_text(text)
     ran = clean(machine, "C:\\ProgramData\\golden\\seal.json")
@@ -316,7 +403,9 @@ def test_a_configuration_that_is_not_understood(machine: FakeMachine, text: str 
     assert ran.beacons[0].startswith("GOLDEN seal failed ")
 
 
-@pytest.mark.parametrize(("name", "step"), [("firstboot.ps1", "first-boot"), ("unattend-oobe.xml", "generalise")])
+@pytest.mark.parametrize(
+    ("name", "step"), [("firstboot.ps1", "first-boot"), ("unattend-oobe.xml", "generalise")]
+)
 def test_files_that_are_missing_are_named(machine: FakeMachine, name: str, step: str) -> None:
     config = prepare(machine)
     (machine.golden / name).unlink()

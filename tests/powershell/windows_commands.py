@@ -17,7 +17,12 @@ SUBSET = HERE / "windows-5.1-subset.json"
 DOUBLES = HERE / "doubles"
 
 # Where nothing but the real command's help tells which set counts when several fit.
-DEFAULT_SETS = {"Get-LocalUser": "Default", "Get-Service": "Default", "New-Object": "Net", "Get-Volume": "ByDriveLetter"}
+DEFAULT_SETS = {
+    "Get-LocalUser": "Default",
+    "Get-Service": "Default",
+    "New-Object": "Net",
+    "Get-Volume": "ByDriveLetter",
+}
 
 Parameters = dict[str, Any]
 
@@ -55,7 +60,7 @@ def _attributes(sets: dict[str, str]) -> list[str]:
 
 
 def _parameter(name: str, facts: Any) -> str:
-    known = {"type": facts} if isinstance(facts, str) else dict(facts)
+    known: dict[str, Any] = {"type": facts} if isinstance(facts, str) else dict(facts)
     lines = _attributes(known.get("sets", {}))
     if aliases := known.get("aliases"):
         lines.append("[Alias(" + ", ".join(f"'{alias}'" for alias in aliases) + ")]")
@@ -66,10 +71,14 @@ def _parameter(name: str, facts: Any) -> str:
 def function_text(command: str, parameters: Parameters) -> str:
     """A function that takes exactly the command's parameters and hands them to the double."""
     body = ",\n        ".join(
-        _parameter(name, facts) for name, facts in parameters.items() if name not in ("Confirm", "WhatIf")
+        _parameter(name, facts)
+        for name, facts in parameters.items()
+        if name not in ("Confirm", "WhatIf")
     )
     default = DEFAULT_SETS.get(command)
-    binding = "SupportsShouldProcess = $true" + (f", DefaultParameterSetName = '{default}'" if default else "")
+    binding = "SupportsShouldProcess = $true" + (
+        f", DefaultParameterSetName = '{default}'" if default else ""
+    )
     return f"""function global:{command} {{
     [CmdletBinding({binding})]
     param(
@@ -79,7 +88,11 @@ def function_text(command: str, parameters: Parameters) -> str:
         $given = @{{}}
         foreach ($key in @($PSBoundParameters.Keys)) {{ $given[$key] = $PSBoundParameters[$key] }}
         foreach ($result in @(& $global:Double['{command}'] $given)) {{
-            if ($result -is [System.Management.Automation.ErrorRecord]) {{ $PSCmdlet.WriteError($result) }} else {{ $PSCmdlet.WriteObject($result, $false) }}
+            if ($result -is [System.Management.Automation.ErrorRecord]) {{
+                $PSCmdlet.WriteError($result)
+            }} else {{
+                $PSCmdlet.WriteObject($result, $false)
+            }}
         }}
     }}
 }}

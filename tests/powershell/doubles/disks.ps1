@@ -51,16 +51,6 @@ $Double['Rename-Computer'] = {
     Save-FakeState -State $state
 }
 
-$Double['Set-CimInstance'] = {
-    param($Bound)
-    $state = Enter-Double -Command 'Set-CimInstance' -Bound $Bound
-    foreach ($name in @($Bound['Property'].Keys)) {
-        if ($name -ne 'AutomaticManagedPagefile') { throw "Not found: $name" }
-        $state.pagefile.automatic = [bool]$Bound['Property'][$name]
-    }
-    Save-FakeState -State $state
-}
-
 $Double['Get-AppxPackage'] = {
     param($Bound)
     $state = Enter-Double -Command 'Get-AppxPackage' -Bound $Bound

@@ -55,13 +55,6 @@ $Double['Get-CimInstance'] = {
             if (@($state.hotfixes) -contains $kb) { return [pscustomobject]@{ HotFixID = $kb } }
             return
         }
-        'Win32_ComputerSystem' {
-            return [pscustomobject]@{ Name = $state.host_name; AutomaticManagedPagefile = $state.pagefile.automatic }
-        }
-        'Win32_PageFileSetting' {
-            foreach ($file in @($state.pagefile.files)) { [pscustomobject]@{ Name = $file } }
-            return
-        }
         'Win32_OperatingSystem' {
             return [pscustomobject]@{ ProductType = $state.product_type; BuildNumber = '26100' }
         }

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Every native program of the fake machine: bin/<name>.exe is a link to this file.
 
-Goes in: the arguments, as the real program takes them, and state.json in $GOLDEN_MACHINE. Comes out:
-the changed state, the real program's exit codes, and a line in calls.jsonl. Arguments that the real
-program would refuse are refused. ``state.programs[name]`` of a test overrides: ``exit`` (a code, or a
-list of codes for one call after another; null: behave), ``output``, ``hang``, ``cut`` (kills the
+Goes in: the arguments, as the real program takes them, and state.json in $GOLDEN_MACHINE. Comes
+out: the changed state, the real program's exit codes, and a line in calls.jsonl. Arguments that the
+real program would refuse are refused. ``state.programs[name]`` of a test overrides: ``exit`` (a
+code, or a list of codes for one call after another; null: behave),
+``output``, ``hang``, ``cut`` (kills the
 caller after the work is done: a power cut).
 """
 
@@ -59,7 +60,9 @@ def options(words: Arguments, names: set[str]) -> dict[str, str] | None:
 def sc_config(state: State, service: dict[str, Any], words: Arguments) -> int:
     given = options(words, {"binpath=", "depend=", "start=", "displayname=", "obj=", "type="})
     if given is None:
-        return refuse("DESCRIPTION: Modifies a service entry in the registry and Service Database.", 1639)
+        return refuse(
+            "DESCRIPTION: Modifies a service entry in the registry and Service Database.", 1639
+        )
     starts = {"auto": "Auto", "demand": "Manual", "disabled": "Disabled"}
     if "start=" in given:
         service["start"] = starts[given["start="]]
@@ -116,10 +119,23 @@ RIGHTS = {"F": 0x1F01FF, "RX": 0x1200A9}
 def icacls(arguments: Arguments) -> int:
     state = load()
     path, words = arguments[0], arguments[1:]
-    if not os.path.exists(path):
+    if not Path(path).exists():
         return refuse(f"{path}: The system cannot find the file specified.", 2)
-    acl = state["acl"].setdefault(path, {"protected": False, "rules": [
-        {"sid": "S-1-5-32-545", "allow": True, "rights": 0x1200A9, "flags": 0, "inherited": True}]})
+    acl = state["acl"].setdefault(
+        path,
+        {
+            "protected": False,
+            "rules": [
+                {
+                    "sid": "S-1-5-32-545",
+                    "allow": True,
+                    "rights": 0x1200A9,
+                    "flags": 0,
+                    "inherited": True,
+                }
+            ],
+        },
+    )
     mode = ""
     for word in words:
         if word.startswith("/"):
@@ -134,13 +150,25 @@ def icacls(arguments: Arguments) -> int:
             if not match:
                 return refuse(f'Invalid parameter "{word}"', 87)
             sid, flags, letters = match.groups()
-            acl["rules"] = [r for r in acl["rules"] if r["inherited"] or r["sid"] != sid or not r["allow"]]
-            acl["rules"].append({"sid": sid, "allow": True, "rights": RIGHTS[letters],
-                                 "flags": 3 if flags else 0, "inherited": False})
+            acl["rules"] = [
+                r for r in acl["rules"] if r["inherited"] or r["sid"] != sid or not r["allow"]
+            ]
+            acl["rules"].append(
+                {
+                    "sid": sid,
+                    "allow": True,
+                    "rights": RIGHTS[letters],
+                    "flags": 3 if flags else 0,
+                    "inherited": False,
+                }
+            )
         elif mode in ("/remove:g", "/remove:d"):
             keeps = mode == "/remove:d"
-            acl["rules"] = [r for r in acl["rules"] if r["inherited"] or "*" + r["sid"] != word
-                            or r["allow"] is keeps]
+            acl["rules"] = [
+                r
+                for r in acl["rules"]
+                if r["inherited"] or "*" + r["sid"] != word or r["allow"] is keeps
+            ]
         else:
             return refuse(f'Invalid parameter "{word}"', 87)
     save(state)
@@ -173,11 +201,20 @@ def msiexec(arguments: Arguments) -> int:
         state["msi"].append(properties)
         save(state)
         key = UNINSTALL.replace("SOFTWARE", known.get("hive", "SOFTWARE"))
-        effect(key + "\\" + known["properties"]["ProductCode"], "DisplayVersion",
-               value=known.get("registers", known["properties"]["ProductVersion"]))
+        effect(
+            key + "\\" + known["properties"]["ProductCode"],
+            "DisplayVersion",
+            value=known.get("registers", known["properties"]["ProductVersion"]),
+        )
         for service in known.get("services", []):
-            state["services"][service] = {"binary": "x.exe", "display_name": service, "start": "Auto",
-                                          "state": "Running", "depend": [], "exit_code": 0}
+            state["services"][service] = {
+                "binary": "x.exe",
+                "display_name": service,
+                "start": "Auto",
+                "state": "Running",
+                "depend": [],
+                "exit_code": 0,
+            }
             save(state)
     return code
 
@@ -224,7 +261,14 @@ def kill_tree(pid: int) -> None:
 
 
 def dism(arguments: Arguments) -> int:
-    known = ["/Online", "/Cleanup-Image", "/StartComponentCleanup", "/ResetBase", "/Quiet", "/NoRestart"]
+    known = [
+        "/Online",
+        "/Cleanup-Image",
+        "/StartComponentCleanup",
+        "/ResetBase",
+        "/Quiet",
+        "/NoRestart",
+    ]
     return 0 if all(word in known for word in arguments) else refuse("Error: 87", 87)
 
 
@@ -241,7 +285,7 @@ def reagentc(arguments: Arguments) -> int:
 
 def powercfg(arguments: Arguments) -> int:
     if arguments != ["/hibernate", "off"]:
-        return refuse("Invalid Parameters -- try \"/?\" for help", 1)
+        return refuse('Invalid Parameters -- try "/?" for help', 1)
     state = load()
     state["hibernation"] = False
     save(state)
@@ -268,7 +312,10 @@ def wevtutil(arguments: Arguments) -> int:
 
 
 def sysprep(arguments: Arguments) -> int:
-    if arguments[:5] != ["/generalize", "/oobe", "/quit", "/quiet", "/mode:vm"] or len(arguments) != 6:
+    if (
+        arguments[:5] != ["/generalize", "/oobe", "/quit", "/quiet", "/mode:vm"]
+        or len(arguments) != 6
+    ):
         return 1
     if not arguments[5].startswith("/unattend:") or not Path(arguments[5][10:]).is_file():
         return 1
@@ -277,8 +324,11 @@ def sysprep(arguments: Arguments) -> int:
     panther.mkdir(parents=True, exist_ok=True)
     (panther / "setuperr.log").write_text(state.get("sysprep_log", ""))
     (panther / "setupact.log").write_text("Sysprep\n")
-    state["sysprep_saw"] = sorted(path.relative_to(MACHINE / "c").as_posix()
-                                  for path in (MACHINE / "c").rglob("*") if path.is_file())
+    state["sysprep_saw"] = sorted(
+        path.relative_to(MACHINE / "c").as_posix()
+        for path in (MACHINE / "c").rglob("*")
+        if path.is_file()
+    )
     save(state)
     effect(r"HKLM:\SYSTEM\Setup\State", "ImageState", value=state["sysprep_state"])
     return 0
@@ -324,10 +374,22 @@ def any_program(_arguments: Arguments) -> int:
 
 
 PROGRAMS: dict[str, Callable[[Arguments], int]] = {
-    "cmd.exe": cmd, "defrag.exe": defrag, "dism.exe": dism, "icacls.exe": icacls, "msiexec.exe": msiexec,
-    "pnputil.exe": pnputil, "powercfg.exe": powercfg, "reagentc.exe": reagentc, "sc.exe": sc,
-    "shutdown.exe": shutdown, "ssh-keygen.exe": ssh_keygen, "sysprep.exe": sysprep,
-    "taskkill.exe": taskkill, "wevtutil.exe": wevtutil, "wusa.exe": wusa, "hello.exe": any_program,
+    "cmd.exe": cmd,
+    "defrag.exe": defrag,
+    "dism.exe": dism,
+    "icacls.exe": icacls,
+    "msiexec.exe": msiexec,
+    "pnputil.exe": pnputil,
+    "powercfg.exe": powercfg,
+    "reagentc.exe": reagentc,
+    "sc.exe": sc,
+    "shutdown.exe": shutdown,
+    "ssh-keygen.exe": ssh_keygen,
+    "sysprep.exe": sysprep,
+    "taskkill.exe": taskkill,
+    "wevtutil.exe": wevtutil,
+    "wusa.exe": wusa,
+    "hello.exe": any_program,
 }
 HANDLES_EXIT = {"msiexec.exe", "pnputil.exe"}
 
