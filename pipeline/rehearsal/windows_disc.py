@@ -17,10 +17,10 @@ from pipeline.rehearsal.packages import Packages
 LABEL = "SSS_X64FREE_EN-US_DV9"
 RELEASE = "2k25"
 EDITIONS = (
-    ("SERVERSTANDARDCORE", "ServerStandard", "Server Core"),
-    ("SERVERSTANDARD", "ServerStandard", "Server"),
-    ("SERVERDATACENTERCORE", "ServerDatacenter", "Server Core"),
-    ("SERVERDATACENTER", "ServerDatacenter", "Server"),
+    ("SERVERSTANDARDCORE", "ServerStandardEval", "Server Core"),
+    ("SERVERSTANDARD", "ServerStandardEval", "Server"),
+    ("SERVERDATACENTERCORE", "ServerDatacenterEval", "Server Core"),
+    ("SERVERDATACENTER", "ServerDatacenterEval", "Server"),
 )
 README = (
     "This disc contains a \"UDF\" file system and requires an operating system\r\n"
@@ -79,11 +79,12 @@ def _properties(edition: str, identity: str, installation: str, version: str) ->
         "VERSION/BRANCH": "ge_release",
         "SYSTEMROOT": "WINDOWS",
     }
-    shown = f"Windows Rehearsal {identity.removeprefix('Server')} Evaluation ({installation})"
+    name = identity.removeprefix("Server").removesuffix("Eval")
+    shown = f"Windows Rehearsal {name} Evaluation ({installation})"
     return {f"WINDOWS/{key}": value for key, value in windows.items()} | {
         "DISPLAYNAME": shown,
         "DISPLAYDESCRIPTION": f"A stand-in for {edition}",
-        "FLAGS": edition.title().replace("Server", "Server"),
+        "FLAGS": identity,
     }
 
 

@@ -43,7 +43,7 @@ def run(*argv: str, stdin: str | None = None, ok: Iterable[int] = (0,)) -> str:
         check=False,
         env=os.environ | {"PATH": PROGRAMS, "LC_ALL": "C"},
     )
-    log(f"{' '.join(argv)} -> {done.returncode}")
+    log(f"{' '.join(argv)[:200]} -> {done.returncode}")
     if done.returncode not in ok:
         raise Failed(f"{argv[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
     return done.stdout
@@ -72,15 +72,16 @@ def hold() -> None:
 
 
 def load(*names: str) -> None:
-    """Load kernel modules with all they depend on; one that is absent or built in is passed over."""
+    """Load kernel modules with all they depend on; one that is absent or built in is passed over.
+
+    One shell loads them all: under emulation every process that is started counts.
+    """
     known: dict[str, list[str]] = json.loads(MODULES.read_text())
-    present = {line.split()[0] for line in Path("/proc/modules").read_text().splitlines()}
-    for name in names:
-        for path in known.get(name, []):
-            module = Path(path).stem.replace("-", "_")
-            if module not in present:
-                run("insmod", path, ok=range(256))  # no such device is no failure
-                present.add(module)
+    loaded = {line.split()[0] for line in Path("/proc/modules").read_text().splitlines()}
+    wanted = dict.fromkeys(path for name in names for path in known.get(name, []))
+    missing = [path for path in wanted if Path(path).stem not in loaded]
+    if missing:
+        run("sh", "-c", 'for m in "$@"; do insmod $m; done', "load", *missing, ok=range(256))
 
 
 def mount(source: str, target: str | Path, kind: str, options: str = "") -> None:

@@ -136,9 +136,16 @@ def partition(settings: answer.Settings) -> tuple[str, dict[int, str]]:
         raise Stall("Windows could not prepare the computer's disk", str(error)) from None
 
 
-def _images(wim: Path) -> list[dict[str, str]]:
-    text = linux.run("wimlib-imagex", "info", str(wim), "--extract-xml", "/run/wim.xml")
-    linux.log(text)
+def wimlib(medium: Path, *arguments: str) -> None:
+    """Run the medium's own wimlib; it is too large to be in memory."""
+    folder = medium / "boot/standin/programs"
+    loader = ("/lib64/ld-linux-x86-64.so.2", "--library-path", str(folder))
+    linux.run(*loader, str(folder / "wimlib-imagex"), *arguments)
+
+
+def _images(medium: Path) -> list[dict[str, str]]:
+    wim = medium / "sources/install.wim"
+    wimlib(medium, "info", str(wim), "--extract-xml", "/run/wim.xml")
     root = ET.fromstring(Path("/run/wim.xml").read_bytes().decode("utf-16"))  # noqa: S314
     found = []
     for image in root.iter("IMAGE"):
@@ -169,10 +176,10 @@ def apply_image(medium: Path, settings: answer.Settings, devices: dict[int, str]
     number = int(to.get("PartitionID", "0"))
     if number not in devices:
         raise Stall("Select location to install Windows Server", f"partition {number} is not there")
-    wim = medium / "sources/install.wim"
-    index = choose(_images(wim), settings)
+    index = choose(_images(medium), settings)
     linux.mount_ntfs(devices[number], TARGET)
-    linux.run("wimlib-imagex", "apply", str(wim), index, str(TARGET), "--no-acls")
+    wim = str(medium / "sources/install.wim")
+    wimlib(medium, "apply", wim, index, str(TARGET), "--no-acls")
 
 
 def _judge(passes: dict[str, dict[str, Any]]) -> None:
