@@ -24,7 +24,8 @@ from typing import Any
 from tests.powershell import windows_commands
 
 HERE = Path(__file__).parent
-GUEST = HERE.parents[1] / "templates" / "guest"
+# The mutation runner points this at a changed copy.
+GUEST = Path(os.environ.get("GOLDEN_GUEST_SCRIPTS", HERE.parents[1] / "templates" / "guest"))
 PROGRAMS = HERE / "programs" / "program.py"
 
 ADMINISTRATORS = "S-1-5-32-544"

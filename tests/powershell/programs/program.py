@@ -5,8 +5,7 @@ Goes in: the arguments, as the real program takes them, and state.json in $GOLDE
 out: the changed state, the real program's exit codes, and a line in calls.jsonl. Arguments that the
 real program would refuse are refused. ``state.programs[name]`` of a test overrides: ``exit`` (a
 code, or a list of codes for one call after another; null: behave),
-``output``, ``hang``, ``cut`` (kills the
-caller after the work is done: a power cut).
+``output``, ``hang``, ``cut`` (kills the caller after the work is done: a power cut).
 """
 
 from __future__ import annotations
