@@ -7,7 +7,7 @@ that there is nothing to do. It is changed under a lock and replaced by rename.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,15 +48,19 @@ def read(path: Path) -> dict[str, list[Entry]]:
     """Every image's versions, oldest first; raises when the file is not a catalog."""
     if not path.exists():
         return {}
-    data = read_json(path)
     try:
-        images = data["images"].items() if data["schema"] == SCHEMA else None
-        return {name: [Entry.of(name, item) for item in body["versions"]] for name, body in images}
-    except (TypeError, KeyError, ValueError, AttributeError):
+        return dict(_entries(read_json(path)))
+    except (TypeError, KeyError, AttributeError):
         raise PipelineError(
             f"{path} is not a catalog of schema {SCHEMA}",
-            hint="move it away; versions are listed again by: golden reindex",
+            hint="move it away; what it lists is in the manifests beside it",
         ) from None
+
+
+def _entries(data: Any) -> Iterator[tuple[str, list[Entry]]]:
+    images = {SCHEMA: data["images"]}[data["schema"]]
+    for name, body in images.items():
+        yield name, [Entry.of(name, item) for item in body["versions"]]
 
 
 def find(path: Path, image: str, build_id: str) -> Entry | None:

@@ -5,6 +5,7 @@ Also what a stage is: a name, what it stands on, what goes in, and how it is mad
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline.definitions.model import Definitions, Image, MediaFacts, Pin, Sett
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Progress, Silent
-from pipeline.stages.receipts import Inputs, Output, Receipt, load
+from pipeline.stages.receipts import Output, Receipt, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +100,30 @@ class Work:
 class Stage:
     """A step of the graph for one image.
 
-    ``stands_on`` names the stages whose products it uses; ``artifacts`` the pins it reads;
-    ``inputs`` everything that goes in, as JSON-able data, given the ids of earlier stages;
-    ``make`` does the work; ``after`` names stages that must have ended well before. A stage with
+    ``inputs`` is everything that goes in, given the ids of earlier stages; with the ``revision`` of
+    the code it makes the stage's id. ``stands_on`` names the stages whose products it uses,
+    ``after`` those that must have ended well before, ``artifacts`` the pins it reads. A stage with
     ``products`` is pure: the same inputs give the same bytes in these small files, so that what
     stands on it depends on them and not on its receipt. ``elsewhere`` answers whether the product
-    for an id is there although no receipt is (the catalog). ``space`` is the disk space it may
-    need, in bytes.
+    for an id is there although no receipt is (the catalog). ``disk_part`` is the part of the
+    image's disk that it may write to the host's.
     """
 
     name: str
     title: str
-    inputs: Callable[[Build, Mapping[str, str]], Inputs]
-    make: Callable[[Work], Made]
+    inputs: Callable[[Build, Mapping[str, str]], dict[str, Any]]
+    revision: int = 1
     stands_on: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     artifacts: Callable[[Build], tuple[str, ...]] = lambda _: ()
     products: tuple[str, ...] = ()
-    space: Callable[[Build], int] = lambda _: 0
+    disk_part: float = 0.0
     elsewhere: Callable[[Build, str], bool] | None = None
+
+    def make(self, work: Work) -> Made:
+        """Do the work; its code is imported only now."""
+        made: Made = importlib.import_module(f"pipeline.stages.{self.name}").make(work)
+        return made
 
     @property
     def pure(self) -> bool:

@@ -17,9 +17,8 @@ from pipeline.guest.checks import Result
 from pipeline.guest.ssh import Guest
 from pipeline.machine.loop import run
 from pipeline.machine.spec import Share
-from pipeline.stages.build import Build, Made, Stage, Work
+from pipeline.stages.build import Made, Work
 from pipeline.stages.jobs import look
-from pipeline.stages.receipts import Inputs
 from pipeline.stages.session import (
     Patience,
     build_access,
@@ -29,14 +28,8 @@ from pipeline.stages.session import (
     session,
 )
 
-REVISION = 1
 SHARE_AT = "/Z:"
 MOUNTED_WITHIN = 120.0
-
-
-def inputs(_: Build, ids: Mapping[str, str]) -> Inputs:
-    """The provisioned disk."""
-    return {"revision": REVISION, "provision": ids["provision"]}
 
 
 async def round_trip(guest: Guest, folder: Path) -> str:
@@ -81,12 +74,3 @@ def make(work: Work) -> Made:
     checks.save(work.evidence, results)
     checks.require(work.build.image.name, results)
     return Made(names, facts=checks.summary(results), timings=timings)
-
-
-STAGE = Stage(
-    name="check",
-    title="checking",
-    inputs=inputs,
-    make=make,
-    stands_on=("provision",),
-)

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pipeline.foundation.errors import PipelineError
-from pipeline.guest.ssh import Guest, KeyRefused, connect
+from pipeline.guest.login import KeyRefused
+from pipeline.guest.ssh import Guest, connect
 from pipeline.stages.session import Access
 
 HOST_NAME = "proof"

@@ -1,32 +1,79 @@
 """The stages of an image, in the order of the graph.
 
-media ──► render ──► cidata ──► install ──► provision ──► check
-                                                └──► seal ──► prove ──► publish
+    media ──► render ──► cidata ──► install ──► provision ──► check
+                                                    └──► seal ──► prove ──► publish
+
+What goes into each is in ``inputs``; how it is made in the module of its name, which is imported
+only when the stage runs. A ``revision`` is raised when a stage's code makes something else of the
+same inputs.
 """
 
 from __future__ import annotations
 
-from pipeline.stages import (
-    check,
-    cidata,
-    install,
-    media,
-    prove,
-    provision,
-    publish,
-    render,
-    seal,
-)
-from pipeline.stages.build import Stage
+from pipeline.publishing import catalog
+from pipeline.stages import inputs, rendering
+from pipeline.stages.build import Build, Stage
 
-STAGES: tuple[Stage, ...] = (
-    media.STAGE,
-    render.STAGE,
-    cidata.STAGE,
-    install.STAGE,
-    provision.STAGE,
-    check.STAGE,
-    seal.STAGE,
-    prove.STAGE,
-    publish.STAGE,
+
+def is_published(build: Build, identifier: str) -> bool:
+    """Whether the catalog has a version made from exactly these inputs, and its files are there."""
+    workspace = build.workspace
+    entry = catalog.find(workspace.catalog, build.image.name, identifier)
+    return entry is not None and catalog.present(workspace.published, entry)
+
+
+MEDIA = Stage(
+    "media",
+    "reading the medium",
+    inputs.media,
+    products=("medium.json",),
+    artifacts=lambda build: (build.image.media,),
 )
+RENDER = Stage(
+    "render",
+    "rendering answers",
+    inputs.render,
+    products=("autounattend.xml", "unattend-oobe.xml", "bootstrap.json", "provision.json"),
+    stands_on=("media",),
+)
+CIDATA = Stage(
+    "cidata",
+    "building the disc of answers",
+    inputs.cidata,
+    stands_on=("render",),
+    artifacts=lambda build: (build.image.drivers.pin, *rendering.bootstrap(build).pins()),
+)
+INSTALL = Stage(
+    "install",
+    "installing Windows",
+    inputs.install,
+    stands_on=("cidata",),
+    after=("media",),
+    artifacts=lambda build: (build.image.media,),
+    disk_part=1 / 2,
+)
+PROVISION = Stage(
+    "provision",
+    "provisioning",
+    inputs.provision,
+    stands_on=("install",),
+    after=("render",),
+    artifacts=lambda build: rendering.provision(build).pins(),
+    disk_part=1 / 8,
+)
+CHECK = Stage("check", "checking", inputs.check, stands_on=("provision",))
+SEAL = Stage(
+    "seal", "sealing", inputs.seal, stands_on=("provision",), after=("check",), disk_part=1 / 8
+)
+PROVE = Stage("prove", "proving a clone", inputs.prove, stands_on=("seal",))
+PUBLISH = Stage(
+    "publish",
+    "publishing",
+    inputs.publish,
+    stands_on=("seal",),
+    after=("check", "prove"),
+    elsewhere=is_published,
+    disk_part=1 / 4,
+)
+
+STAGES = (MEDIA, RENDER, CIDATA, INSTALL, PROVISION, CHECK, SEAL, PROVE, PUBLISH)

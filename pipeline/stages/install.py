@@ -10,34 +10,23 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pipeline.definitions.identity import identity
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.units import Size
 from pipeline.machine import image as qemu_img
+from pipeline.machine.accelerator import choose
 from pipeline.machine.loop import run
 from pipeline.machine.machine import Machine
+from pipeline.machine.qemu import ask_qemu
 from pipeline.machine.spec import MachineSpec
 from pipeline.machine.watch import Phase, answer_cd_prompt
 from pipeline.stages import artifacts
-from pipeline.stages.build import Build, Made, Stage, Work
+from pipeline.stages.build import Build, Made, Work
 from pipeline.stages.cidata import DISC, KEY
-from pipeline.stages.receipts import Inputs
 from pipeline.stages.session import DISK, Access, Patience, hardware, session
 
-REVISION = 1
 # A small disk on the other bus: with it Setup binds viostor and vioscsi both, and the finished
 # image boots on either.
 SECOND_DISK = Size(64 << 20)
-
-
-def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
-    """The disc of answers, the medium, and the hardware."""
-    return {
-        "revision": REVISION,
-        "cidata": ids["cidata"],
-        "medium": artifacts.identity(build.medium),
-        "machine": identity(build.image.machine),
-    }
 
 
 def course(patience: Patience) -> list[Phase]:
@@ -98,20 +87,5 @@ def make(work: Work) -> Made:
 
 def tools(build: Build) -> Mapping[str, str]:
     """The versions of what ran the machine."""
-    from pipeline.machine.accelerator import choose
-    from pipeline.machine.qemu import ask_qemu
-
     workspace = build.workspace
     return {"qemu": ask_qemu(workspace).version, "accelerator": choose(workspace).name}
-
-
-STAGE = Stage(
-    name="install",
-    title="installing Windows",
-    inputs=inputs,
-    make=make,
-    stands_on=("cidata",),
-    after=("media",),
-    artifacts=lambda build: (build.image.media,),
-    space=lambda build: build.image.machine.disk // 2,
-)

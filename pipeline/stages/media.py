@@ -6,33 +6,16 @@ its XML in place: milliseconds, whatever the ISO's size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from pipeline.definitions.identity import identity
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import write_json
 from pipeline.foundation.paths import shown
+from pipeline.inputs.media import as_json, check_against, find_edition, read_medium
 from pipeline.stages import artifacts
-from pipeline.stages.build import Build, Made, Stage, Work
-from pipeline.stages.receipts import Inputs
-
-REVISION = 1
-
-
-def inputs(build: Build, _: Mapping[str, str]) -> Inputs:
-    """The medium, what is claimed of it, and the edition wanted."""
-    return {
-        "revision": REVISION,
-        "medium": artifacts.identity(build.medium),
-        "claims": identity(build.facts),
-        "edition": build.image.edition,
-    }
+from pipeline.stages.build import Made, Work
 
 
 def make(work: Work) -> Made:
     """Read the medium; raises when it is not what the pin says or lacks the edition."""
-    from pipeline.inputs.media import as_json, check_against, find_edition, read_medium
-
     build = work.build
     pin = build.medium
     medium = read_medium(artifacts.require(pin, build.workspace), pin.name)
@@ -45,13 +28,3 @@ def make(work: Work) -> Made:
         )
     write_json(work.folder / "medium.json", as_json(medium))
     return Made(("medium.json",))
-
-
-STAGE = Stage(
-    name="media",
-    title="reading the medium",
-    inputs=inputs,
-    make=make,
-    artifacts=lambda build: (build.image.media,),
-    products=("medium.json",),
-)

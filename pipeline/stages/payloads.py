@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answers.payloads import Artifact, Resolved, resolve
-from pipeline.answers.plans import Plan, recipe_identity
+from pipeline.answers.planning import Plan
+from pipeline.answers.plans import recipe_identity
 from pipeline.foundation.files import sha256_file
 from pipeline.stages import artifacts
 from pipeline.stages.build import Build

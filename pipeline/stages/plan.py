@@ -86,7 +86,7 @@ def _reasons(build: Build, stage: Stage, inputs: Inputs, ids: Mapping[str, str])
 
 
 def _examine(build: Build, stage: Stage, ids: dict[str, str]) -> Examined:
-    inputs = stage.inputs(build, ids)
+    inputs = {"revision": stage.revision, **stage.inputs(build, ids)}
     identifier = stage_id(inputs)
     if stage.elsewhere is None:
         reasons = _reasons(build, stage, inputs, ids)

@@ -18,11 +18,10 @@ from pipeline.guest.checks import Result
 from pipeline.guest.keys import make_key_pair
 from pipeline.machine.loop import run
 from pipeline.machine.spec import Share
-from pipeline.stages.build import Build, Made, Stage, Work
+from pipeline.stages.build import Made, Work
 from pipeline.stages.check import round_trip
 from pipeline.stages.clone import CHECKS, HOST_NAME, INSTANCE, Clone
 from pipeline.stages.jobs import look
-from pipeline.stages.receipts import Inputs
 from pipeline.stages.session import (
     Access,
     Patience,
@@ -33,13 +32,6 @@ from pipeline.stages.session import (
     phases,
     session,
 )
-
-REVISION = 1
-
-
-def inputs(_: Build, ids: Mapping[str, str]) -> Inputs:
-    """The sealed disk."""
-    return {"revision": REVISION, "seal": ids["seal"]}
 
 
 def first_boot_disc(path: Path, public_key: str) -> None:
@@ -83,12 +75,3 @@ def make(work: Work) -> Made:
     checks.save(work.evidence, results)
     checks.require(work.build.image.name, results)
     return Made(names, facts=checks.summary(results), timings=timings)
-
-
-STAGE = Stage(
-    name="prove",
-    title="proving a clone",
-    inputs=inputs,
-    make=make,
-    stands_on=("seal",),
-)

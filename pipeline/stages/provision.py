@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from pipeline.foundation.files import sha256_file, write_json
+from pipeline.foundation.files import write_json
 from pipeline.guest import provision as apply
 from pipeline.machine.loop import run
-from pipeline.stages import payloads, render
-from pipeline.stages.build import Build, Made, Stage, Work
+from pipeline.stages.build import Made, Work
 from pipeline.stages.jobs import bundle
-from pipeline.stages.receipts import Inputs
 from pipeline.stages.session import (
     DISK,
     Patience,
@@ -26,18 +24,7 @@ from pipeline.stages.session import (
     session,
 )
 
-REVISION = 1
 RESULTS = "steps.json"
-
-
-def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
-    """The base disk, the plan with its payloads, the agent."""
-    return {
-        "revision": REVISION,
-        "install": ids["install"],
-        "provision": payloads.identity(build, render.provision(build)),
-        "agent": sha256_file(render.guest_script(build, "agent.ps1")),
-    }
 
 
 async def _provision(work: Work) -> Mapping[str, float]:
@@ -62,14 +49,3 @@ def make(work: Work) -> Made:
     """Apply the plan; the agent's results are kept beside the disk."""
     timings = run(_provision(work))
     return Made((DISK, RESULTS), timings=timings)
-
-
-STAGE = Stage(
-    name="provision",
-    title="provisioning",
-    inputs=inputs,
-    make=make,
-    stands_on=("install",),
-    artifacts=lambda build: render.provision(build).pins(),
-    space=lambda build: build.image.machine.disk // 8,
-)

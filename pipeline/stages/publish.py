@@ -13,33 +13,13 @@ from typing import Any
 
 from pipeline.publishing import catalog
 from pipeline.publishing.manifest import DISK, Built, Disk, manifest, version_of
-from pipeline.publishing.version import CONVERT_OPTIONS, appear, complete, compress, staging
-from pipeline.stages import artifacts
-from pipeline.stages.build import Build, Made, Stage, Work
-from pipeline.stages.receipts import Inputs
+from pipeline.publishing.version import appear, complete, compress, staging
+from pipeline.stages import artifacts, rendering
+from pipeline.stages.build import Build, Made, Work
 from pipeline.stages.session import DISK as SEALED
 
-REVISION = 1
 FROM = ("install", "provision", "check", "seal", "prove")
 CARRIED = {"check": ("checks.json", "junit.xml"), "prove": ("checks.json", "junit.xml")}
-
-
-def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
-    """The stages it shows, and the form it takes."""
-    return {
-        "revision": REVISION,
-        **{stage: ids[stage] for stage in FROM},
-        "title": build.image.title,
-        "format": list(CONVERT_OPTIONS),
-        "evaluation_days": build.facts.evaluation_days,
-    }
-
-
-def is_published(build: Build, identifier: str) -> bool:
-    """Whether the catalog has a version made from exactly these inputs, and its files are there."""
-    workspace = build.workspace
-    entry = catalog.find(workspace.catalog, build.image.name, identifier)
-    return entry is not None and catalog.present(workspace.published, entry)
 
 
 def make(work: Work) -> Made:
@@ -87,9 +67,7 @@ def _manifest(work: Work, disk: Disk, version: str, now: datetime.datetime) -> d
 
 
 def _plan_pins(build: Build) -> set[str]:
-    from pipeline.stages import render
-
-    return {*render.bootstrap(build).pins(), *render.provision(build).pins()}
+    return {*rendering.bootstrap(build).pins(), *rendering.provision(build).pins()}
 
 
 def _entry(document: Mapping[str, Any]) -> catalog.Entry:
@@ -105,15 +83,3 @@ def _entry(document: Mapping[str, Any]) -> catalog.Entry:
         expires_at=document["licence"]["expires_at"],
         rehearsal=document["rehearsal"],
     )
-
-
-STAGE = Stage(
-    name="publish",
-    title="publishing",
-    inputs=inputs,
-    make=make,
-    stands_on=("seal",),
-    after=("check", "prove"),
-    space=lambda build: build.image.machine.disk // 4,
-    elsewhere=is_published,
-)

@@ -43,7 +43,7 @@ def run_stage(build: Build, name: str, stages: Sequence[Stage], progress: Progre
 
 def _check_space(build: Build, stage: Stage) -> None:
     """Ask for disk space before it is needed, not when the guest's disk fills up."""
-    needed = stage.space(build)
+    needed = int(build.image.machine.disk * stage.disk_part)
     folder = build.workspace.output
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free

@@ -12,14 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.foundation.errors import PipelineError
-from pipeline.foundation.files import canonical_json, sha256_file
+from pipeline.foundation.files import canonical_json
 from pipeline.guest.agent import parse_run, require_done
 from pipeline.guest.powershell import file_command, windows_path
 from pipeline.guest.ssh import FOLDER, Guest
 from pipeline.machine.loop import run
-from pipeline.stages import render
-from pipeline.stages.build import Build, Made, Stage, Work
-from pipeline.stages.receipts import Inputs
+from pipeline.stages import rendering
+from pipeline.stages.build import Build, Made, Work
+from pipeline.stages.inputs import SEAL_SCRIPTS, seal_config
 from pipeline.stages.session import (
     DISK,
     Patience,
@@ -31,40 +31,16 @@ from pipeline.stages.session import (
     session,
 )
 
-REVISION = 1
-FIRST_BOOT = ("firstboot.ps1", "SetupComplete.cmd")
-SCRIPTS = ("seal.ps1", *FIRST_BOOT)
 OOBE = "unattend-oobe.xml"
 SYSPREP_LOG = "/C:/Windows/System32/Sysprep/Panther/setuperr.log"
-SYSPREP_SECONDS = 1800
-
-
-def inputs(build: Build, ids: Mapping[str, str]) -> Inputs:
-    """The provisioned disk, the scripts, the answer file of the first boot."""
-    return {
-        "revision": REVISION,
-        "provision": ids["provision"],
-        "scripts": {name: sha256_file(render.guest_script(build, name)) for name in SCRIPTS},
-        OOBE: render.digest(render.answer_files(build)[OOBE]),
-        "config": config(build),
-    }
-
-
-def config(build: Build) -> dict[str, object]:
-    """``seal.json`` of the guest contract."""
-    return {
-        "schema": 1,
-        "user": build.image.user,
-        "generalise": True,
-        "timeout_seconds": SYSPREP_SECONDS,
-        "first_boot": {"files": list(FIRST_BOOT)},
-    }
 
 
 async def _upload(build: Build, guest: Guest) -> None:
-    files: dict[str, bytes | Path] = {name: render.guest_script(build, name) for name in SCRIPTS}
-    files[OOBE] = render.answer_files(build)[OOBE]
-    files["seal.json"] = canonical_json(config(build))
+    files: dict[str, bytes | Path] = {
+        name: rendering.guest_script(build, name) for name in SEAL_SCRIPTS
+    }
+    files[OOBE] = rendering.answer_files(build)[OOBE]
+    files["seal.json"] = canonical_json(seal_config(build))
     for name, content in files.items():
         await guest.put(content, f"{FOLDER}/{name}")
 
@@ -113,14 +89,3 @@ async def _seal(work: Work) -> Mapping[str, float]:
 def make(work: Work) -> Made:
     """Seal the disk."""
     return Made((DISK,), timings=run(_seal(work)))
-
-
-STAGE = Stage(
-    name="seal",
-    title="sealing",
-    inputs=inputs,
-    make=make,
-    stands_on=("provision",),
-    after=("check",),
-    space=lambda build: build.image.machine.disk // 8,
-)

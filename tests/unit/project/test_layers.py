@@ -27,7 +27,7 @@ HOMES = {
     "subprocess": ["foundation/process.py"],
     "doit": ["stages/tasks.py"],
     "requests": ["inputs/http.py"],
-    "urllib3": ["inputs/http.py"],
+    "urllib3": ["inputs/http.py", "inputs/fetch_guard.py"],
     "yaml": ["definitions/"],
     "pycdlib": ["inputs/iso.py", "inputs/iso_streams.py", "answers/disc.py"],
     "qemu": ["machine/"],

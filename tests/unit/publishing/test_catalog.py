@@ -14,8 +14,17 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.publishing.catalog import Entry, add, find, present, read
 from pipeline.publishing.manifest import licence, version_of
 
-ENTRY = Entry("toy", "26100.1-20261123.1", "id-1", "disk.qcow2", 5, "a" * 64,
-              "2026-11-23T10:00:00Z", None, rehearsal=True)
+ENTRY = Entry(
+    "toy",
+    "26100.1-20261123.1",
+    "id-1",
+    "disk.qcow2",
+    5,
+    "a" * 64,
+    "2026-11-23T10:00:00Z",
+    None,
+    rehearsal=True,
+)
 DAY = datetime.date(2026, 11, 23)
 
 
