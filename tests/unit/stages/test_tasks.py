@@ -1,0 +1,81 @@
+"""The table of tasks: what doit gets from the shipped definitions; nothing is run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.definitions.loader import load
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.paths import ROOT, Workspace
+from pipeline.stages import tasks
+from pipeline.stages.graph import STAGES
+from pipeline.stages.tasks import Graph
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Graph:
+    workspace = Workspace(ROOT, tmp_path / "output", tmp_path / "cache")
+    return Graph(load(workspace, {}), workspace)
+
+
+def by_name(made: tasks.Tasks) -> dict[str, tasks.Task]:
+    return {task.get("name") or task["basename"]: task for task in made}
+
+
+def test_every_image_has_every_stage(graph: Graph) -> None:
+    for stage in STAGES:
+        assert set(by_name(graph.stage_tasks(stage.name))) == set(graph.definitions.images)
+
+
+def test_the_licence_is_asked_for_before_anything_is_fetched(graph: Graph) -> None:
+    media = by_name(graph.stage_tasks("media"))["windows-server-2025"]
+    assert media["task_dep"][:2] == ["licence:windows-server-2025", "fetch:windows-server-2025"]
+
+
+def test_targets_and_file_dependencies_are_small_files(graph: Graph) -> None:
+    for stage in STAGES:
+        task = by_name(graph.stage_tasks(stage.name))["rehearsal"]
+        for path in (*task["targets"], *task["file_dep"]):
+            assert path.endswith((".json", ".xml")), path
+
+
+def test_build_means_the_images_of_the_settings(graph: Graph) -> None:
+    built = by_name(graph.build_tasks())
+    assert built["build"]["task_dep"] == ["publish:windows-server-2025"]
+    assert built["build:rehearsal"]["task_dep"] == ["publish:rehearsal"]
+
+
+def test_an_action_turns_an_error_into_one_clean_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(image: str) -> None:
+        raise PipelineError(f"{image} broke", hint="do this")
+
+    monkeypatch.setitem(tasks.ACTIONS, "licence", fail)
+    function, arguments, named = tasks.action("licence", image="toy")
+    result = function(*arguments, **named)
+    assert str(result.get_msg()).splitlines()[:2] == ["toy broke", "  hint: do this"]
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tasks.ACTIONS, "licence", lambda image: {}[image])
+    function, arguments, named = tasks.action("licence", image="toy")
+    with pytest.raises(KeyError):
+        function(*arguments, **named)
+
+
+def test_broken_definitions_end_in_a_list_and_exit_code_2(tmp_path: Path) -> None:
+    for name in ("images", "checksums"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "images" / "toy.yaml").write_text("titel: Toy\n")
+    code = (
+        "from pathlib import Path; from pipeline.foundation import paths; "
+        f"paths.ROOT = Path({str(tmp_path)!r}); "
+        "from pipeline.stages.tasks import Graph; Graph.load()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert "images/toy.yaml:1:1" in done.stderr
+    assert "Traceback" not in done.stderr
