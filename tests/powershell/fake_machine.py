@@ -164,8 +164,9 @@ class Run:
 class FakeMachine:
     """One machine: a folder with c/, bin/, registry.json, state.json, what was said and called."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, bare: bool = False) -> None:
         self.folder = folder
+        self.bare = bare  # as on an engine that knows no registry and no C: drive
         self.c = folder / "c"
         self.golden = self.c / "ProgramData" / "golden"
         self.payloads = self.golden / "payload"
@@ -271,24 +272,27 @@ class FakeMachine:
             "HOME": str(self.folder),
             "GOLDEN_MACHINE": str(self.folder),
             "GOLDEN_DOUBLES": str(self.folder / "functions.ps1"),
-            "WINPS_C_DRIVE": str(self.c),
-            "WINPS_REGISTRY": str(self.registry_file),
-            "WINPS_WIDTH": "80",
+            "GOLDEN_REGISTRY": str(self.registry_file),
             "SystemDrive": "C:",
             "SystemRoot": "C:\\Windows",
             "ProgramData": "C:\\ProgramData",
             "ProgramFiles": "C:\\Program Files",
             "COMPUTERNAME": str(self.state["host_name"]),
-            "GOLDEN_PYTHON": sys.executable,
             "POWERSHELL_TELEMETRY_OPTOUT": "1",
-        } | self._drives()
+        } | self._engine()
 
-    def _drives(self) -> dict[str, str]:
-        return {
-            f"WINPS_{volume['letter']}_DRIVE": volume["folder"]
+    def _engine(self) -> dict[str, str]:
+        """Drives and registry, for the doubles, and for an engine that has its own."""
+        drives = {"C": str(self.c)} | {
+            volume["letter"]: volume["folder"]
             for volume in self.state["volumes"]
             if volume.get("letter") and volume.get("folder")
         }
+        found = {f"GOLDEN_DRIVE_{letter}": folder for letter, folder in drives.items()}
+        if self.bare:
+            return found | {"GOLDEN_OWN_REGISTRY": "1"}
+        found |= {f"WINPS_{letter}_DRIVE": folder for letter, folder in drives.items()}
+        return found | {"WINPS_REGISTRY": str(self.registry_file), "WINPS_WIDTH": "80"}
 
     def command(self) -> list[str]:
         """The command line that runs the batch."""
@@ -308,7 +312,7 @@ class FakeMachine:
         """Make the runs, one after another in one PowerShell."""
         batch = [
             {
-                "script": str(guest / run.script),
+                "script": run.script if ":" in run.script else str(guest / run.script),
                 "arguments": list(run.arguments),
                 "state": run.state,
             }

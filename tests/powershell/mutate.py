@@ -151,8 +151,8 @@ def report(mutant: Mutant, dead: bool) -> None:
 
 
 def table(sample: list[Mutant], dead: list[bool]) -> None:
-    kinds, kills = Counter(m.kind for m in sample), Counter()
-    kills.update(m.kind for m, gone in zip(sample, dead, strict=True) if gone)
+    kinds = Counter(m.kind for m in sample)
+    kills = Counter(m.kind for m, gone in zip(sample, dead, strict=True) if gone)
     for kind in sorted(kinds):
         print(f"{kind:22} {kinds[kind]:4} mutants {kills[kind]:4} killed")
     print(f"{'together':22} {len(sample):4} mutants {sum(dead):4} killed")

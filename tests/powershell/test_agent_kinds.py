@@ -145,13 +145,13 @@ class Lifecycle:
         self.fresh, self.applied, self.tested, self.again = ran
 
 
-@pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Lifecycle:
+@pytest.fixture(scope="module", params=[False, True], ids=["own-registry", "bare-engine"])
+def life(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Lifecycle:
     from tests.powershell.fake_machine import find_powershell
 
     if find_powershell() is None:
         pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
-    return Lifecycle(FakeMachine(tmp_path_factory.mktemp("kinds")))
+    return Lifecycle(FakeMachine(tmp_path_factory.mktemp("kinds"), bare=request.param))
 
 
 def test_a_fresh_machine_is_wrong_everywhere_and_untouched(life: Lifecycle) -> None:

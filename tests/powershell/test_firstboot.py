@@ -362,6 +362,12 @@ def test_a_machine_that_is_not_sealed_is_left_alone(machine: FakeMachine) -> Non
     assert (ran.exit, ran.beacons, ran.calls, keys(machine)) == (0, [], [], [])
 
 
+def test_one_first_boot_at_a_time(machine: FakeMachine) -> None:
+    seal(machine).change(mutex_taken=True)
+    ran = machine.run(Run("firstboot.ps1", FAST))[0]
+    assert (ran.exit, ran.beacons, ran.calls) == (0, [], [])
+
+
 @pytest.mark.parametrize("name", ["SystemSetupInProgress", "OOBEInProgress"])
 def test_setup_is_waited_for(machine: FakeMachine, name: str) -> None:
     seal(machine).set_registry("SYSTEM\\Setup", name, 1, "REG_DWORD")

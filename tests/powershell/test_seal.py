@@ -85,7 +85,7 @@ def prepare(machine: FakeMachine, **config: Any) -> str:
     machine.set_registry(WINLOGON, "DefaultPassword", "canary-secret")
     machine.set_registry(WINLOGON, "AutoAdminLogon", "1")
     machine.set_registry("SYSTEM\\Setup", "UnattendFile", "D:\\autounattend.xml")
-    machine.set_registry(SECRET, "", "00", "REG_BINARY")
+    machine.set_registry(SECRET, "cipher", "00", "REG_BINARY")
     users = machine.state["users"] | {
         "Chef": {"sid": "S-1-5-21-7-8-9-500", "enabled": True, "passwords": 1}
     }

@@ -5,9 +5,10 @@
 # on stdout (`##com1`, `##call`, `##state`), and at last its exit code (`##exit N`).
 
 . (Join-Path -Path $PSScriptRoot -ChildPath 'machine.ps1')
-foreach ($file in @('objects.ps1', 'services.ps1', 'accounts.ps1', 'tasks.ps1', 'files.ps1', 'disks.ps1')) {
+foreach ($file in @('registry.ps1', 'objects.ps1', 'services.ps1', 'accounts.ps1', 'tasks.ps1', 'files.ps1', 'disks.ps1')) {
     . (Join-Path -Path $PSScriptRoot -ChildPath $file)
 }
+Initialize-FakeEngine
 . $env:GOLDEN_DOUBLES
 
 $batch = ConvertFrom-Json -InputObject ([System.IO.File]::ReadAllText($env:GOLDEN_BATCH))

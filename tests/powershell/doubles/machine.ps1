@@ -57,17 +57,19 @@ function global:Update-FakeRegistry {
     [System.IO.File]::Delete($file)
     foreach ($line in $lines) {
         $effect = ConvertFrom-Json -InputObject $line
-        if ($null -eq $effect.name) {
-            if (-not (Microsoft.PowerShell.Management\Test-Path -LiteralPath $effect.key)) {
-                Microsoft.PowerShell.Management\New-Item -Path $effect.key -Force | Out-Null
-            }
-            continue
-        }
-        if (-not (Microsoft.PowerShell.Management\Test-Path -LiteralPath $effect.key)) {
-            Microsoft.PowerShell.Management\New-Item -Path $effect.key -Force | Out-Null
-        }
-        Microsoft.PowerShell.Management\New-ItemProperty -LiteralPath $effect.key -Name $effect.name -PropertyType $effect.type -Value $effect.value -Force | Out-Null
+        Set-FakeEffect -Effect $effect
     }
+}
+
+function global:Set-FakeEffect($Effect) {
+    if ($global:FakeRegistryIsOurs) {
+        Set-FakeValue -Key (Get-FakeKey -Path $Effect.key) -Name $Effect.name -Kind $Effect.type -Data $Effect.value
+        return
+    }
+    if (-not (Microsoft.PowerShell.Management\Test-Path -LiteralPath $Effect.key)) {
+        Microsoft.PowerShell.Management\New-Item -Path $Effect.key -Force | Out-Null
+    }
+    Microsoft.PowerShell.Management\New-ItemProperty -LiteralPath $Effect.key -Name $Effect.name -PropertyType $Effect.type -Value $Effect.value -Force | Out-Null
 }
 
 # The error a double returns is raised in the double's own name, so that -ErrorAction applies.

@@ -88,6 +88,14 @@ $Double['New-Object'] = {
         }
         return $process
     }
+    if ($Bound['TypeName'] -eq 'System.Threading.Mutex') {
+        # A real one would be shared with every other fake machine of this host.
+        if ($Bound['ArgumentList'][0] -or $Bound['ArgumentList'][1] -notlike 'Global\*') { throw 'the mutex must be global, and not owned at once' }
+        $mutex = [pscustomobject]@{ Taken = [bool](Get-FakeEntry -Table (Read-FakeState) -Name 'mutex_taken') }
+        $mutex | Add-Member -MemberType ScriptMethod -Name WaitOne -Value { param($Wait) return (-not $this.Taken) }
+        $mutex | Add-Member -MemberType ScriptMethod -Name ReleaseMutex -Value { if ($this.Taken) { throw 'Object synchronization method was called from an unsynchronized block of code.' } }
+        return $mutex
+    }
     if ($Bound['ComObject'] -eq 'WindowsInstaller.Installer') { return (New-FakeInstaller) }
     return , (Microsoft.PowerShell.Utility\New-Object @Bound)
 }
