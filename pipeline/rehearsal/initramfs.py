@@ -37,7 +37,7 @@ PROGRAMS = (
 OPTIONAL = ("lib/openssh/sshd-session", "lib/openssh/sshd-auth")
 # Only Setup needs them and their libraries are large: they stay on the medium.
 MEDIUM_PROGRAMS = ("bin/wimlib-imagex",)
-APPLETS = "blkid chattr date hostname ifconfig insmod ip mount poweroff reboot sh stat sync udhcpc umount"
+APPLETS = "hostname insmod ip mount poweroff reboot sh udhcpc umount"
 REQUIRED_MODULES = ("ahci", "sr_mod", "udf", "isofs", "vfat", "fuse", "virtio_pci", "virtio_blk")
 MODULES = (
     *REQUIRED_MODULES,
@@ -47,7 +47,7 @@ MODULES = (
 )
 # What the standard library imports only when it is used.
 LAZY = (
-    "encodings.ascii encodings.cp437 encodings.idna encodings.latin_1 encodings.utf_16 "
+    "encodings.ascii encodings.cp1252 encodings.cp437 encodings.idna encodings.latin_1 encodings.utf_16 "
     "encodings.utf_16_le encodings.utf_8_sig linecache pwd random traceback"
 )
 FOLDERS = "dev dev/pts etc mnt proc root run sys tmp usr usr/bin usr/lib usr/lib64 usr/sbin var"

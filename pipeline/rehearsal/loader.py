@@ -49,9 +49,10 @@ if [ -z "$other" ]; then start; fi
 """
 DISK = """\
 set faults=
+set drivers=
 search --no-floppy --set=root --file {folder}/vmlinuz {hint}
 if [ -f ($root){folder}/standin.cfg ]; then source ($root){folder}/standin.cfg; fi
-linux ($root){folder}/vmlinuz {kernel} standin.phase=windows standin.faults=$faults
+linux ($root){folder}/vmlinuz {kernel} standin.phase=windows standin.faults=$faults standin.boot=$drivers
 initrd ($root){folder}/initramfs
 boot
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import struct
@@ -17,31 +18,33 @@ LOADER = r"\EFI\Microsoft\Boot\bootmgfw.efi"
 VARIABLES = Path("/sys/firmware/efi/efivars")
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 PERSISTENT = struct.pack("<I", 7)  # non-volatile, boot services, run time
+SET_FLAGS = 0x40086602  # FS_IOC_SETFLAGS
 TITLE = "Windows Boot Manager"
 
 
-def _copy_system(medium: Path, target: Path, faults: str) -> None:
+def _copy_system(medium: Path, target: Path, settings: dict[str, str]) -> None:
     """Kernel, first file system and the loader's settings."""
     target.mkdir(parents=True, exist_ok=True)
     for name in ("vmlinuz", "initramfs"):
         shutil.copyfile(medium / SOURCE / name, target / name)
-    (target / "standin.cfg").write_text(f'set faults="{faults}"\n')
+    lines = [f'set {name}="{value}"\n' for name, value in settings.items()]
+    (target / "standin.cfg").write_text("".join(lines))
 
 
-def install_uefi(medium: Path, esp: Path, faults: str) -> None:
+def install_uefi(medium: Path, esp: Path, settings: dict[str, str]) -> None:
     """Fill the EFI system partition: Windows' own path and the fallback path."""
-    _copy_system(medium, esp / EFI_FOLDER, faults)
+    _copy_system(medium, esp / EFI_FOLDER, settings)
     shutil.copyfile(medium / SOURCE / "disk.efi", esp / EFI_FOLDER / "bootmgfw.efi")
     (esp / "EFI/Boot").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(medium / SOURCE / "disk.efi", esp / "EFI/Boot/bootx64.efi")
 
 
-def install_bios(medium: Path, system: Path, disk: str, faults: str) -> None:
+def install_bios(medium: Path, system: Path, disk: str, settings: dict[str, str]) -> None:
     """Fill the active partition, and put the loader before the first partition.
 
     The MBR's boot code names the loader's first sector, and that sector names where the rest lies.
     """
-    _copy_system(medium, system / "Boot", faults)
+    _copy_system(medium, system / "Boot", settings)
     code = bytearray((medium / SOURCE / "boot.img").read_bytes()[:440])
     core = bytearray((medium / SOURCE / "core.img").read_bytes())
     code[0x5C:0x64] = struct.pack("<Q", 1)
@@ -71,7 +74,8 @@ def _variable(name: str) -> Path:
 def _write(name: str, data: bytes) -> None:
     path = _variable(name)
     if path.exists():
-        linux.run("chattr", "-i", str(path), ok=(0, 1, 127))
+        with path.open("rb") as stream:  # the kernel keeps variables from being deleted by mistake
+            fcntl.ioctl(stream, SET_FLAGS, struct.pack("l", 0))
     path.write_bytes(PERSISTENT + data)
 
 

@@ -25,6 +25,9 @@ def _file_systems() -> None:
 def bugcheck(code: str, explanation: str) -> None:
     """The stop page: the reason on COM1 and on the screen, and the machine halts there."""
     linux.serial(f"STAND-IN stopped: {code} {explanation}")
+    for line in linux.LOG.read_text().splitlines()[-12:] if linux.LOG.exists() else []:
+        linux.serial(f"STAND-IN   {line}")
+
     linux.draw(":(", "Your device ran into a problem.", "", f"Stop code: {code}", explanation)
     linux.hold()
 

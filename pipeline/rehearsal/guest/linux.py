@@ -128,10 +128,13 @@ def partitions(disk: str) -> list[str]:
     return [f"/dev/{p.parent.name}" for p in sorted(found, key=lambda p: int(p.read_text()))]
 
 
-def probe(device: str) -> dict[str, str]:
-    """What ``blkid`` tells of a device: LABEL, TYPE, UUID."""
-    text = run("blkid", device, ok=range(256))
-    return dict(re.findall(r'(\w+)="([^"]*)"', text))
+def file_system(device: str) -> str:
+    """``ntfs``, ``vfat`` or "": what a partition holds, by its first sector."""
+    with Path(device).open("rb") as stream:
+        sector = stream.read(512)
+    if sector[3:11] == b"NTFS    ":
+        return "ntfs"
+    return "vfat" if sector[82:87] == b"FAT32" or sector[54:57] == b"FAT" else ""
 
 
 def uefi() -> bool:
@@ -139,12 +142,14 @@ def uefi() -> bool:
     return Path("/sys/firmware/efi").is_dir()
 
 
-def settle() -> None:
-    """Wait until every drive that is being probed has shown itself."""
+def settle(disks_expected: int = 0) -> None:
+    """Wait until the drives that are being probed have shown themselves, with their partitions."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        states = [p.read_text().strip() for p in Path("/sys/class/scsi_host").glob("*/state")]
-        if states and discs():
+        links = [p for p in Path("/sys/class/ata_link").glob("link*") if (p / "sata_spd").exists()]
+        attached = [p for p in links if "Gbps" in (p / "sata_spd").read_text()]
+        ready = all(partitions(disk) for disk in disks()[:1]) or not disks_expected
+        if links and len(discs()) >= len(attached) and len(disks()) >= disks_expected and ready:
             return
         time.sleep(0.05)
 

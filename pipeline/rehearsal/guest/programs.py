@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 
-from . import registry
+from . import agent, power, registry, seal
+from .machine import Machine
 from .registry import Registry
 from .shell import Program, Shell
+from .winpath import NoDrive
 
 REG_TYPES = {
     "REG_SZ": "String",
@@ -61,3 +64,77 @@ def reg(values: Registry) -> Program:
 def winpe(values: Registry) -> Mapping[str, Program]:
     """What WinPE has."""
     return {"reg": reg(values)}
+
+
+def _type(shell: Shell, arguments: list[str]) -> int:
+    for name in arguments:
+        try:
+            shell.out.write(shell.drives.resolve(name).read_text(errors="replace"))
+        except (OSError, NoDrive):
+            print("The system cannot find the file specified.", file=sys.stderr)
+            return 1
+    return 0
+
+
+def _hostname(machine: Machine) -> Program:
+    def run(shell: Shell, arguments: list[str]) -> int:
+        del arguments
+        print(machine.name, file=shell.out)
+        return 0
+
+    return run
+
+
+def _whoami(machine: Machine) -> Program:
+    def run(shell: Shell, arguments: list[str]) -> int:
+        del arguments
+        print(f"{machine.name}\\{os.environ.get('USER', 'system')}".lower(), file=shell.out)
+        return 0
+
+    return run
+
+
+def _shutdown(shell: Shell, arguments: list[str]) -> int:
+    words = [word.lower() for word in arguments]
+    if ("/r" in words) == ("/s" in words):
+        return shell.unknown(f"shutdown {' '.join(arguments)}")
+    seconds = words[words.index("/t") + 1] if "/t" in words[:-1] else "30"
+    if not seconds.isdigit():
+        return shell.unknown(f"shutdown {' '.join(arguments)}", 87)
+    power.ask("reboot" if "/r" in words else "poweroff", int(seconds))
+    return 0
+
+
+def _powershell(machine: Machine) -> Program:
+    """PowerShell is not here: its three scripts that the contract names have doubles of their own."""
+
+    def run(shell: Shell, arguments: list[str]) -> int:
+        lowered = [word.lower() for word in arguments]
+        if "-file" not in lowered[:-1]:
+            return shell.unknown(f"PowerShell: {' '.join(arguments)[:80]}")
+        position = lowered.index("-file") + 1
+        script, rest = arguments[position], arguments[position + 1 :]
+        if not shell.drives.exists(script):
+            print(f"The argument '{script}' to the -File parameter does not exist.", file=sys.stderr)
+            return 1
+        name = script.replace("/", "\\").split("\\")[-1].lower()
+        if name == "agent.ps1":
+            return agent.run(machine, rest, shell.out)
+        if name == "seal.ps1":
+            return seal.run(machine, rest, shell.out)
+        return shell.unknown(f"the PowerShell script {script}")
+
+    return run
+
+
+def windows(machine: Machine) -> Mapping[str, Program]:
+    """What the installed system has."""
+    return {
+        "reg": reg(machine.registry),
+        "type": _type,
+        "hostname": _hostname(machine),
+        "whoami": _whoami(machine),
+        "shutdown": _shutdown,
+        "powershell": _powershell(machine),
+        "exit": lambda _, words: int(words[-1]) if words and words[-1].isdigit() else 0,
+    }

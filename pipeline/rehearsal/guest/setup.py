@@ -24,6 +24,7 @@ TARGET = Path("/run/target")
 SETUP = "Microsoft-Windows-Setup"
 PNP = "Microsoft-Windows-PnpCustomizationsWinPE"
 INTERNATIONAL = "Microsoft-Windows-International-Core-WinPE"
+BOOT_START = ("viostor", "vioscsi")  # without one of these the disk is not seen at boot
 SYSTEM_VOLUME = Path("/run/system")
 
 
@@ -50,7 +51,7 @@ def attach() -> Drives:
     linux.settle()
     for disk in linux.disks():
         for device in linux.partitions(disk):
-            if linux.probe(device).get("TYPE") == "vfat":
+            if linux.file_system(device) == "vfat":
                 linux.mount(device, MEDIA / Path(device).name, "vfat")
                 drives.add(MEDIA / Path(device).name, first="C")
     for disc in linux.discs():
@@ -196,15 +197,19 @@ def _judge(passes: dict[str, dict[str, Any]]) -> None:
         raise Stall("Product key", "the answer file does not say that Setup shall not ask for one")
 
 
-def install_boot_files(medium: Path, disk: str, devices: dict[int, str]) -> None:
+def install_boot_files(
+    medium: Path, disk: str, devices: dict[int, str], bound: list[drivers.Driver]
+) -> None:
     """Make the disk start by itself, and on UEFI enter it into the firmware."""
     carried = ",".join(sorted(faults.active()))
+    modules = ",".join(m for d in bound if d.name in BOOT_START for m in d.modules)
+    settings = {"faults": carried, "drivers": modules}
     if not linux.uefi():
         linux.mount_ntfs(devices[1], SYSTEM_VOLUME)
-        bootfiles.install_bios(medium, SYSTEM_VOLUME, disk, carried)
+        bootfiles.install_bios(medium, SYSTEM_VOLUME, disk, settings)
         return
     linux.mount(devices[1], SYSTEM_VOLUME, "vfat")
-    bootfiles.install_uefi(medium, SYSTEM_VOLUME, carried)
+    bootfiles.install_uefi(medium, SYSTEM_VOLUME, settings)
     bootfiles.register(disk, 1)
 
 
@@ -243,7 +248,7 @@ def _setup() -> None:
     disk, devices = partition(settings)
     apply_image(medium, settings, devices)
     hand_over(file, bound, winpe, disk)
-    install_boot_files(medium, disk, devices)
+    install_boot_files(medium, disk, devices, bound)
     for folder in (SYSTEM_VOLUME, TARGET):
         linux.run("umount", str(folder))
 
