@@ -757,7 +757,11 @@ function Read-Settings([string]$Path) {
     if ($Path -eq '' -or -not (Test-Path -LiteralPath $Path -PathType Leaf)) {
         throw "there is no seal configuration '$Path'"
     }
-    $read = ConvertFrom-Json -InputObject ([string](Get-Content -LiteralPath $Path -Raw -Encoding UTF8))
+    try {
+        $read = ConvertFrom-Json -InputObject ([string](Get-Content -LiteralPath $Path -Raw -Encoding UTF8))
+    } catch {
+        throw "$Path is not JSON: $($_.Exception.Message)"
+    }
     if ([string](Get-Field -Record $read -Name 'schema' -Default '') -ne '1') {
         throw "$Path is not of schema 1"
     }

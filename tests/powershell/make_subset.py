@@ -19,14 +19,15 @@ GUEST = HERE.parents[1] / "templates" / "guest"
 
 
 def mentioned() -> set[str]:
-    """Every word of scripts and doubles that looks like a command, or names a program."""
-    texts = [file.read_text() for file in [*GUEST.glob("*.ps1"), *(HERE / "doubles").glob("*.ps1")]]
+    """Every word of the scripts that looks like a command or a program, and every double's name."""
+    texts = [file.read_text() for file in GUEST.glob("*.ps1")]
     code = [
         line for text in texts for line in text.splitlines() if not line.lstrip().startswith("#")
     ]
-    texts = ["\n".join(code)]
-    words = set(re.findall(r"\b[A-Z][A-Za-z]*-[A-Z][A-Za-z]+\b", "\n".join(texts)))
-    return words | set(re.findall(r"\b[a-z-]+\.exe\b", "\n".join(texts)))
+    words = set(re.findall(r"\b[A-Z][A-Za-z]*-[A-Z][A-Za-z]+\b", "\n".join(code)))
+    doubles = "\n".join(file.read_text() for file in (HERE / "doubles").glob("*.ps1"))
+    words |= set(re.findall(r"^\$Double\['([A-Za-z-]+)'\]", doubles, flags=re.MULTILINE))
+    return words | set(re.findall(r"\b[a-z-]+\.exe\b", "\n".join(code)))
 
 
 def part(reference: dict[str, Any], words: set[str]) -> dict[str, Any]:

@@ -263,3 +263,8 @@ def test_what_is_not_understood_touches_nothing(refused: list[Ran], index: int) 
 def test_an_empty_plan_is_done(machine: FakeMachine) -> None:
     ran = machine.apply(machine.plan())
     assert (ran.exit, ran.plan["result"], ran.plan["steps"]) == (0, "done", 0)
+
+
+def test_a_beacon_has_at_most_200_characters(machine: FakeMachine) -> None:
+    ran = machine.apply(machine.plan(name="p" * 220))
+    assert ran.beacons == [("GOLDEN plan " + "p" * 220)[:200]]

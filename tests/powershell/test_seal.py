@@ -295,27 +295,34 @@ def test_a_machine_that_does_not_generalise_stays_reachable(
     assert "Sealed" not in machine.registry["SOFTWARE\\GoldenWindows"]
 
 
-def broken(machine: FakeMachine, program: str, code: int = 1) -> None:
-    machine.change(programs={program: {"exit": code, "output": "it says why"}})
+BROKEN = {
+    "dism.exe": ("component-store", "dism.exe ended with exit code 1"),
+    "powercfg.exe": ("hibernation", "powercfg.exe ended with exit code 1"),
+    "reagentc.exe": ("recovery", "reagentc.exe ended"),
+    "wevtutil.exe": ("event-logs", "wevtutil.exe ended"),
+    "icacls.exe": ("first-boot", "icacls.exe ended"),
+    "defrag.exe": ("trim", "must report a discard granularity"),
+}
 
 
-@pytest.mark.parametrize(
-    ("program", "step", "said"),
-    [
-        ("dism.exe", "component-store", "dism.exe ended with exit code 1"),
-        ("powercfg.exe", "hibernation", "powercfg.exe ended with exit code 1"),
-        ("defrag.exe", "trim", "must report a discard granularity"),
-        ("reagentc.exe", "recovery", "reagentc.exe ended"),
-        ("wevtutil.exe", "event-logs", "wevtutil.exe ended"),
-        ("icacls.exe", "first-boot", "icacls.exe ended"),
-    ],
-)
-def test_a_failing_step_ends_it_before_anything_is_generalised(
-    machine: FakeMachine, program: str, step: str, said: str
-) -> None:
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
+    """One program after another fails, on one machine."""
+    if find_powershell() is None:
+        pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
+    machine = FakeMachine(tmp_path_factory.mktemp("broken"))
     config = prepare(machine)
-    broken(machine, program)
-    ran = clean(machine, config)
+    wishes = [{name: {"exit": 1, "output": "it says why"}} for name in BROKEN]
+    states = [machine.state | {"programs": wish} for wish in wishes]
+    ran = machine.run(*[Run("seal.ps1", ["-Config", config], state) for state in states])
+    return dict(zip(BROKEN, ran, strict=True))
+
+
+@pytest.mark.parametrize("program", BROKEN)
+def test_a_failing_step_ends_it_before_anything_is_generalised(
+    broken: dict[str, Ran], program: str
+) -> None:
+    ran, (step, said) = broken[program], BROKEN[program]
     assert (ran.exit, ran.plan["result"]) == (1, "failed")
     assert list(ran.states) == STEPS[: STEPS.index(step) + 1]
     assert ran.states[step] == "failed"
@@ -382,25 +389,24 @@ def test_without_generalising_it_is_cleaned_and_powered_off(machine: FakeMachine
     assert not (machine.c / "ProgramData/ssh/administrators_authorized_keys").exists()
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (None, "there is no seal configuration"),
-        ("{", "JSON"),
-        ('{"schema": 2}', "not of schema 1"),
-        ('{"schema": 1}', "does not say which user"),
-        ('{"schema": 1, "user": "golden", "timeout_seconds": "long"}', "the timeout 'long'"),
-    ],
-)
-def test_a_configuration_that_is_not_understood(
-    machine: FakeMachine, text: str | None, said: str
-) -> None:
-    if text is not None:
-        (machine.golden / "seal.json").write_text(text)
-    ran = clean(machine, "C:\\ProgramData\\golden\\seal.json")
-    assert (ran.exit, ran.plan["result"], ran.steps, ran.calls) == (1, "failed", [], [])
-    assert said in ran.plan["message"] or said == "JSON"
-    assert ran.beacons[0].startswith("GOLDEN seal failed ")
+REFUSED = {
+    "{": "JSON",
+    '{"schema": 2}': "not of schema 1",
+    '{"schema": 1}': "does not say which user",
+    '{"schema": 1, "user": "golden", "timeout_seconds": "long"}': "the timeout 'long'",
+}
+
+
+def test_a_configuration_that_is_not_understood(machine: FakeMachine) -> None:
+    runs = [Run("seal.ps1", []), Run("seal.ps1", ["-Config", "C:\\none.json"])]
+    for index, text in enumerate(REFUSED):
+        (machine.golden / f"{index}.json").write_text(text)
+        runs.append(Run("seal.ps1", ["-Config", f"C:\\ProgramData\\golden\\{index}.json"]))
+    missing = "there is no seal configuration"
+    for ran, said in zip(machine.run(*runs), [missing, missing, *REFUSED.values()], strict=True):
+        assert (ran.exit, ran.plan["result"], ran.steps, ran.calls) == (1, "failed", [], [])
+        assert said in ran.plan["message"]
+        assert ran.beacons[0].startswith("GOLDEN seal failed ")
 
 
 @pytest.mark.parametrize(

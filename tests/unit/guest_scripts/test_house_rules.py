@@ -17,7 +17,6 @@ KNOWN = windows_commands.commands()
 ELSEWHERE = {"ssh-keygen.exe", "sysprep.exe"}
 # Commands that the engine itself brings on every platform: these need no double.
 PORTABLE = {
-    "Add-Member",
     "Convert-Path",
     "ConvertFrom-Json",
     "ConvertTo-Json",
@@ -252,7 +251,6 @@ def test_the_subset_holds_what_is_used_and_no_more() -> None:
     used = {call.name for script in SCRIPTS for call in calls(script)} | set(
         windows_commands.doubled()
     )
-    used |= {"Add-Member"}
     assert set(KNOWN) - used == set()
 
 
