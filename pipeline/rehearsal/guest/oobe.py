@@ -53,7 +53,7 @@ def specialize(machine: Machine) -> None:
     if zone := setting(wanted, SHELL, "TimeZone"):
         key = r"HKLM\SYSTEM\CurrentControlSet\Control\TimeZoneInformation"
         machine.registry.set(key, "TimeZoneKeyName", zone)
-    shell = Shell(machine.drives, programs.windows(machine))
+    shell = Shell(machine.drives, programs.windows(machine), linux.output())
     for item in setting(wanted, DEPLOYMENT, "RunSynchronous", "RunSynchronousCommand", default=[]):
         code = shell.run(item.get("Path", ""))
         linux.log(f"specialize {item['Order']}: exit code {code}")
@@ -127,7 +127,7 @@ def first_logon(machine: Machine, start_services: Callable[[], None]) -> None:
         linux.draw("Windows", "Press Ctrl+Alt+Delete to unlock.")
         return
     items = setting(wanted, SHELL, "FirstLogonCommands", "SynchronousCommand", default=[])
-    shell = Shell(machine.drives, programs.windows(machine))
+    shell = Shell(machine.drives, programs.windows(machine), linux.output())
     for item in items:
         line = item.get("CommandLine", "")
         if faults.on("first-logon-fails"):

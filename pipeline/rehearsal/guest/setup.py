@@ -237,7 +237,7 @@ def _setup() -> None:
     passes = answer.read(file.read_bytes())
     settings = passes.get("windowsPE", {})
     winpe = Registry()
-    shell = Shell(drives, programs.winpe(winpe))
+    shell = Shell(drives, programs.winpe(winpe), linux.output())
     _judge(passes)
     run_commands(shell, settings, SETUP)
     if faults.on("hang-windowsPE"):
