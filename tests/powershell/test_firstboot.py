@@ -651,3 +651,12 @@ def test_a_powershell_script_as_user_data(machine: FakeMachine) -> None:
     boot(machine)
     assert (machine.folder / "ran").read_text() == "yes"
     assert result(machine)["errors"] == []
+
+
+def test_a_list_of_one_stays_a_list(machine: FakeMachine) -> None:
+    """A program without arguments is not a line for cmd.exe."""
+    text = "#cloud-config\nruncmd:\n  - [hello.exe]\n  - - hello.exe\n  -\n    - hello.exe\n"
+    attach(seal(machine), nocloud(machine, text, "instance-id: one\n"))
+    ran = boot(machine)
+    assert [call for call in ran.calls if call[0] == "hello.exe"] == [["hello.exe"]] * 3
+    assert ran.state["commands_run"] == []
