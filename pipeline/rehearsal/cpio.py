@@ -1,8 +1,8 @@
 """A cpio archive in the form the kernel unpacks as its first file system ("newc").
 
-Goes in: entries (name, mode, content). Comes out: bytes that are the same for the same entries: owner
-root, time 0, numbered in order. It is own code because the kernel's form is twenty lines, while the
-cpio program is not everywhere and stamps what it finds on the disk.
+Goes in: entries (name, mode, content). Comes out: bytes that are the same for the same entries:
+owner root, time 0, numbered in order. It is own code because the kernel's form is twenty lines,
+while the cpio program is not everywhere and stamps what it finds on the disk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,20 @@ def _padding(length: int) -> bytes:
 def _member(number: int, entry: Entry) -> Iterator[bytes]:
     name = entry.name.encode() + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
-    fields = (number, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, *entry.device, len(name), 0)
+    fields = (
+        number,
+        entry.mode,
+        0,
+        0,
+        links,
+        0,
+        len(entry.data),
+        0,
+        0,
+        *entry.device,
+        len(name),
+        0,
+    )
     header = b"070701" + b"".join(b"%08X" % value for value in fields)
     yield header + name + _padding(len(header) + len(name))
     yield entry.data + _padding(len(entry.data))

@@ -1,8 +1,8 @@
 """The rehearsal's driver disc, laid out like virtio-win's.
 
-Goes in: a version. Comes out: an ISO with ``DRIVER/RELEASE/amd64/`` for nine drivers and five releases.
-Each package has a valid ``.inf``, a catalogue and a ``.sys`` whose only content is a marker: the release
-it was built for and the Linux modules that do its work in the stand-in.
+Goes in: a version. Comes out: an ISO with ``DRIVER/RELEASE/amd64/`` for nine drivers and five
+releases. Each package has a valid ``.inf``, a catalogue and a ``.sys`` whose only content is a
+marker: the release it was built for and the Linux modules that do its work in the stand-in.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ Device = "Stand-in for {folder}"
 
 def driver_version(version: str) -> str:
     """The version that the drivers bear: Windows' part, then the disc's own number."""
-    return f"100.100.{version.split('.')[-1]}.0"
+    return f"100.100.{version.rsplit('.', maxsplit=1)[-1]}.0"
 
 
 def package(kind: Kind, release: str, version: str) -> dict[str, bytes]:

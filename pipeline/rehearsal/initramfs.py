@@ -1,8 +1,8 @@
 """The stand-in's first file system: Python, the guest's programs, what they run, kernel modules.
 
 Goes in: the unpacked packages and ``guest/``. Comes out: one zstd-compressed cpio archive, the same
-bytes for the same packages and sources. Everything is picked by name with its libraries, because every
-boot under emulation pays for each megabyte.
+bytes for the same packages and sources. Everything is picked by name with its libraries, because
+every boot under emulation pays for each megabyte.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ MODULES = (
 )
 # What the standard library imports only when it is used.
 LAZY = (
-    "encodings.ascii encodings.cp1252 encodings.cp437 encodings.idna encodings.latin_1 encodings.utf_16 "
-    "encodings.utf_16_le encodings.utf_8_sig linecache pwd random traceback"
+    "encodings.ascii encodings.cp1252 encodings.cp437 encodings.idna encodings.latin_1 "
+    "encodings.utf_16 encodings.utf_16_le encodings.utf_8_sig linecache pwd random traceback"
 )
 FOLDERS = "dev dev/pts etc mnt proc root run sys tmp usr usr/bin usr/lib usr/lib64 usr/sbin var"
 COLLECT = """
@@ -75,7 +75,7 @@ for name, module in sorted(sys.modules.items()):
         native.append(relative)
 for name in sorted(os.listdir(guest)):
     if name.endswith(".py"):
-        compile(os.path.join(guest, name), "standin/" + name, os.path.join(out, "standin", name + "c"))
+        compile(os.path.join(guest, name), "standin/" + name, f"{out}/standin/{name}c")
 print("%d.%d" % sys.version_info[:2])
 print("\\n".join(native))
 """
@@ -184,7 +184,9 @@ def _base() -> Iterator[Entry]:
         yield cpio.link(name, f"usr/{name}")
     yield cpio.character_device("dev/console", 5, 1)
     yield cpio.character_device("dev/null", 1, 3, 0o666)
-    yield cpio.link("usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
+    yield cpio.link(
+        "usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+    )
     for name in APPLETS.split():
         yield cpio.link(f"usr/bin/{name}", "busybox")
     yield cpio.file("init", _script("init"), executable=True)
@@ -243,5 +245,3 @@ def medium_programs(packages: Packages, folder: Path) -> None:
         (folder / path.name).write_bytes(path.read_bytes())
         for library in packages.libraries([path]):
             (folder / library.name).write_bytes(library.read_bytes())
-
-

@@ -1,8 +1,8 @@
 """The rehearsal's two installers: small real MSI packages, written by ``wixl``.
 
 Goes in: a version. Comes out: an MSI whose properties, tables and cabinet are like any other's; its
-files are place holders that the stand-in knows. Codes are derived from name and version, so that the
-same version is the same product.
+files are place holders that the stand-in knows. Codes are derived from name and version, so that
+the same version is the same product.
 """
 
 from __future__ import annotations
@@ -50,10 +50,8 @@ def _components(product: Product) -> tuple[str, str]:
     for number, name in enumerate(product.files):
         guid = code(product, f"component {name}")
         source = quoteattr(f"files/{name}")
-        components.append(
-            f'<Component Id="C{number}" Guid="{guid}">'
-            f'<File Id="F{number}" Name={quoteattr(name)} Source={source} KeyPath="yes"/></Component>'
-        )
+        file = f'<File Id="F{number}" Name={quoteattr(name)} Source={source} KeyPath="yes"/>'
+        components.append(f'<Component Id="C{number}" Guid="{guid}">{file}</Component>')
         references.append(f'<ComponentRef Id="C{number}"/>')
     return "\n".join(components), "\n".join(references)
 

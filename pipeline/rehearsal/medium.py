@@ -73,7 +73,7 @@ def _parent(workspace: Workspace) -> Path:
 
 
 def _keep(made: Path, target: Path, part: str, version: str, faults: frozenset[str]) -> None:
-    """Give the finished folder its name; the receipt goes in first, so the rename is all there is."""
+    """Give the finished folder its name; its receipt is in it, so the rename is all there is."""
     files.sync(made)
     receipt = {
         "part": part,

@@ -43,9 +43,7 @@ WANTED = (
 )
 MERGED = ("bin", "sbin", "lib", "lib64")
 LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64")
-REMEDY = (
-    "run the rehearsal on Debian 12 or later, or Ubuntu 22.04 or later, x86-64 (a container will do)"
-)
+REMEDY = "run it on Debian 12 or Ubuntu 22.04 or later, x86-64; a container will do"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Packages:
         return self.root / "usr/lib/modules" / self.kernel.name.removeprefix("vmlinuz-")
 
     def find(self, name: str) -> Path:
-        """A program or file by its path below ``usr``, with links that leave the folder followed."""
+        """A program or file by its path below ``usr``, with absolute links followed."""
         path = self.root / "usr" / name
         for _ in range(8):
             if not path.is_symlink():
@@ -107,7 +105,7 @@ class Packages:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Finished:
-        """Run a program of the packages on this host; see :func:`pipeline.foundation.process.run`."""
+        """Run a program of the packages on this host; see ``foundation.process.run``."""
         return process.run(self.argv(name, *arguments), deadline=deadline, cwd=cwd, env=env)
 
     def libraries(self, programs: Iterable[Path]) -> set[Path]:

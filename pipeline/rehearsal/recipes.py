@@ -1,7 +1,7 @@
 """The identity of what the rehearsal makes, and where it lies once made.
 
-Goes in: a part's name and version. Comes out: a digest over the sources that make it, cheap enough for
-every stage's id, and the path of the finished file.
+Goes in: a part's name and version. Comes out: a digest over the sources that make it, cheap enough
+for every stage's id, and the path of the finished file.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from pipeline.foundation.paths import Workspace
 HERE = Path(__file__).parent
 COMMON = ("medium.py", "packages.py")
 SOURCES = {
-    "windows": (
-        *("cpio.py", "elf.py", "initramfs.py", "loader.py", "windows_disc.py", "guest"),
-    ),
+    "windows": (*("cpio.py", "elf.py", "initramfs.py", "loader.py", "windows_disc.py", "guest"),),
     "drivers": ("driver_disc.py",),
     "winfsp": ("installers.py",),
     "openssh": ("installers.py",),

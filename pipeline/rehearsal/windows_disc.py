@@ -1,8 +1,8 @@
 """The rehearsal's Windows medium, laid out like Microsoft's.
 
-A UDF bridge disc whose ISO 9660 side shows only README.TXT; ``sources/install.wim`` with four editions
-and true metadata; El Torito for BIOS and UEFI; and, where Windows would have its boot.wim, the
-stand-in's kernel and first file system.
+A UDF bridge disc whose ISO 9660 side shows only README.TXT; ``sources/install.wim`` with four
+editions and true metadata; El Torito for BIOS and UEFI; and, where Windows would have its
+boot.wim, the stand-in's kernel and first file system.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ EDITIONS = (
     ("SERVERDATACENTER", "ServerDatacenterEval", "Server"),
 )
 README = (
-    "This disc contains a \"UDF\" file system and requires an operating system\r\n"
-    "that supports the ISO-13346 \"UDF\" file system specification.\r\n"
+    'This disc contains a "UDF" file system and requires an operating system\r\n'
+    'that supports the ISO-13346 "UDF" file system specification.\r\n'
 )
 FOLDERS = (
     "PerfLogs",
@@ -42,7 +42,15 @@ FOLDERS = (
     "Windows/System32/Sysprep",
     "Windows/Temp",
 )
-PROGRAMS = ("cmd", "reg", "shutdown", "sc", "msiexec", "Sysprep/sysprep", "WindowsPowerShell/v1.0/powershell")
+PROGRAMS = (
+    "cmd",
+    "reg",
+    "shutdown",
+    "sc",
+    "msiexec",
+    "Sysprep/sysprep",
+    "WindowsPowerShell/v1.0/powershell",
+)
 EPOCH = 1704067200  # one fixed time on every file: the same sources make the same medium
 
 
@@ -127,7 +135,17 @@ def _boot(packages: Packages, faults: frozenset[str], scratch: Path, tree: Path)
 
 
 def _image(packages: Packages, tree: Path, target: Path) -> None:
-    options = ("-quiet", "-udf", "-iso-level", "3", "-allow-limited-size", "-hide", "*", "-V", LABEL)
+    options = (
+        "-quiet",
+        "-udf",
+        "-iso-level",
+        "3",
+        "-allow-limited-size",
+        "-hide",
+        "*",
+        "-V",
+        LABEL,
+    )
     bios = ("-b", "boot/etfsboot.com", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table")
     uefi = ("-eltorito-alt-boot", "-e", "efi/microsoft/boot/efisys.bin", "-no-emul-boot")
     catalog = ("-c", "boot/boot.cat")

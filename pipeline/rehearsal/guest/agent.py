@@ -1,7 +1,7 @@
 """The stand-in's agent: plan in, JSON lines out, by the same contract as the PowerShell one.
 
-Each step is looked at; when it is not as desired it is set and looked at again. What one kind of step
-does lies in ``kinds``.
+Each step is looked at; when it is not as desired it is set and looked at again. What one kind of
+step does lies in ``kinds``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def arguments(words: list[str]) -> Arguments:
     if rest or given.mode.lower() not in ("apply", "test") or not given.plan:
         raise BadPlan(f"expected -Mode Apply|Test -Plan FILE, got {' '.join(words)}")
     folder = re.sub(r"[\\/][^\\/]*$", "", given.plan)
-    return Arguments(given.mode.lower() == "test", given.plan, given.payload or f"{folder}\\payload", given.log)
+    return Arguments(
+        given.mode.lower() == "test", given.plan, given.payload or f"{folder}\\payload", given.log
+    )
 
 
 def _check_step(step: Any, seen: set[str]) -> None:
@@ -68,7 +70,7 @@ def _check_step(step: Any, seen: set[str]) -> None:
     if kind not in kinds.KINDS:
         raise BadPlan(f"{name}: the kind {kind!r} is not known")
     if unknown := step.keys() - COMMON - kinds.KEYS[kind]:
-        raise BadPlan(f"{name}: {kind} has no {sorted(unknown)[0]}")
+        raise BadPlan(f"{name}: {kind} has no {min(unknown)}")
     for payload in step.get("payloads", []):
         if not re.fullmatch("[0-9a-f]{64}", str(payload.get("sha256", ""))):
             raise BadPlan(f"{name}: a payload has no SHA-256")
@@ -82,7 +84,11 @@ def read_plan(machine: Machine, path: str) -> dict[str, Any]:
         plan = json.loads(machine.path(path).read_bytes())
     except (OSError, NoDrive, ValueError) as error:
         raise BadPlan(f"{path}: {error}") from None
-    if not isinstance(plan, dict) or plan.get("schema") != 1 or not ID.fullmatch(str(plan.get("name"))):
+    if (
+        not isinstance(plan, dict)
+        or plan.get("schema") != 1
+        or not ID.fullmatch(str(plan.get("name")))
+    ):
         raise BadPlan(f"{path}: not a plan of schema 1")
     seen: set[str] = set()
     for step in plan.get("steps") or []:
@@ -183,6 +189,8 @@ def run(machine: Machine, words: list[str], out: TextIO) -> int:
         seconds = round(time.monotonic() - started, 1)
         last = {"plan": plan["name"], "result": result, "steps": len(plan["steps"])}
         for stream in (out, log):
-            print(json.dumps(last | {"seconds": seconds, "message": message}), file=stream, flush=True)
+            print(
+                json.dumps(last | {"seconds": seconds, "message": message}), file=stream, flush=True
+            )
     linux.serial(f"GOLDEN plan {plan['name']} {result}")
     return code

@@ -1,8 +1,9 @@
 """An answer file, read and judged as Setup does.
 
-Goes in: the file's bytes. Comes out: settings by pass and component as plain dictionaries and lists,
-or :class:`Refused` with the sentence Setup would show. The rules are this program's own reading of
-Microsoft's reference; the pipeline's checks are another reading, and the two must agree on a good file.
+Goes in: the file's bytes. Comes out: settings by pass and component as plain dictionaries and
+lists, or :class:`Refused` with the sentence Setup would show. The rules are this program's own
+reading of Microsoft's reference; the pipeline's checks are another reading, and the two must agree
+on a good file.
 """
 
 from __future__ import annotations
@@ -35,24 +36,25 @@ def _local(element: ET.Element) -> str:
     return element.tag.removeprefix(NAMESPACE)
 
 
+SHAPES = {
+    "bool": (re.compile("true|false|0|1"), "true or false"),
+    "number": (re.compile("[0-9]+"), "a number"),
+    "order": (re.compile("0*[1-9][0-9]*"), "a number from 1 on"),
+    "letter": (re.compile("[A-Za-z]"), "a drive letter"),
+    "key": (KEY, "a product key that Setup can validate"),
+}
+
+
 def _text(kind: Any, name: str, text: str) -> str:
     if isinstance(kind, tuple):
         if text not in kind:
             raise Refused(f"{name}: {text!r} is none of {', '.join(kind)}")
-    elif kind == "bool":
-        if text not in ("true", "false", "0", "1"):
-            raise Refused(f"{name}: {text!r} is not true or false")
-    elif kind in ("number", "order"):
-        if not text.isascii() or not text.isdigit() or (kind == "order" and int(text) < 1):
-            raise Refused(f"{name}: {text!r} is not a number")
-    elif kind == "letter":
-        if not re.fullmatch("[A-Za-z]", text):
-            raise Refused(f"{name}: {text!r} is not a drive letter")
-    elif kind == "key":
-        if not KEY.fullmatch(text):
-            raise Refused("ProductKey: Setup cannot validate the product key")
     elif kind == "computer":
         _computer_name(text)
+    elif kind in SHAPES:
+        shape, what = SHAPES[kind]
+        if not shape.fullmatch(text):
+            raise Refused(f"{name}: {text!r} is not {what}")
     elif len(text) > LENGTHS[kind]:
         raise Refused(f"{name}: {len(text)} characters are more than {LENGTHS[kind]}")
     return text
@@ -101,7 +103,9 @@ def _children(element: ET.Element, table: dict[str, Any], where: str) -> Setting
     return {k: _ordered(f"{where}/{k}", v) if isinstance(v, list) else v for k, v in found.items()}
 
 
-def _component(element: ET.Element, known: dict[str, Any], name: str, architecture: str) -> Settings:
+def _component(
+    element: ET.Element, known: dict[str, Any], name: str, architecture: str
+) -> Settings:
     wanted = {"publicKeyToken": TOKEN, "language": "neutral", "versionScope": "nonSxS"}
     for attribute, value in wanted.items():
         if element.get(attribute) != value:

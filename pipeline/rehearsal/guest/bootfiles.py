@@ -88,7 +88,10 @@ def register(disk: str, number: int) -> None:
     entry = _entry()
     _write(f"Boot{entry:04X}", option)
     order = _order()
-    _write("BootOrder", b"".join(struct.pack("<H", n) for n in [entry, *(n for n in order if n != entry)]))
+    _write(
+        "BootOrder",
+        b"".join(struct.pack("<H", n) for n in [entry, *(n for n in order if n != entry)]),
+    )
 
 
 def _order() -> list[int]:

@@ -1,7 +1,7 @@
 """What a consumer's disc asks for: Lima's, or a NoCloud disc with ``#cloud-config``.
 
-Goes in: the mounted discs. Comes out: :class:`Wishes`. The stand-in reads the small part of YAML that
-the contract names, and says what it could not read.
+Goes in: the mounted discs. Comes out: :class:`Wishes`. The stand-in reads the small part of YAML
+that the contract names, and says what it could not read.
 """
 
 from __future__ import annotations

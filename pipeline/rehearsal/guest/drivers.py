@@ -1,8 +1,8 @@
 """Driver packages: the .inf that describes one, what it needs beside it, and loading it.
 
-A stand-in driver's .sys carries one line, ``GOLDEN-STANDIN-DRIVER {JSON}``, that names the release it
-was built for and the Linux modules that do its work. As on Windows, a package whose catalogue or files
-are missing is not installed, and one for another release does not bind.
+A stand-in driver's .sys carries one line, ``GOLDEN-STANDIN-DRIVER {JSON}``, that names the release
+it was built for and the Linux modules that do its work. As on Windows, a package whose catalogue
+or files are missing is not installed, and one for another release does not bind.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def _pairs(lines: list[str]) -> dict[str, str]:
 
 
 def _decode(data: bytes) -> str:
-    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
+    return data.decode(
+        "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace"
+    )
 
 
 def beside(folder: Path, name: str) -> Path | None:

@@ -1,7 +1,7 @@
 """Faults: failures that are switched on by name, so that every failure path can be seen for real.
 
-The names come with the kernel's parameter ``standin.faults=a,b``, from the medium or, once installed,
-from the boot loader's settings on the disk.
+The names come with the kernel's parameter ``standin.faults=a,b``, from the medium or, once
+installed, from the boot loader's settings on the disk.
 """
 
 from __future__ import annotations

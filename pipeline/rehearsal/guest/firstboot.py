@@ -1,8 +1,8 @@
 r"""First boot of a sealed system, by the contract: what a consumer's disc says, applied once.
 
-Goes in: attached discs and memory sticks, by label and content. Comes out: keys, accounts, a host name,
-new SSH host keys, ``C:\ProgramData\golden\first-boot.json`` and beacons. Nothing on a disc is trusted to
-be well-formed: what can be read of it is applied, above all the keys.
+Goes in: attached discs and memory sticks, by label and content. Comes out: keys, accounts, a host
+name, new SSH host keys, ``C:\ProgramData\golden\first-boot.json`` and beacons. Nothing on a disc
+is trusted to be well-formed: what can be read of it is applied, above all the keys.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ STATE = r"HKLM\SYSTEM\Setup\State"
 KEY = r"HKLM\SOFTWARE\GoldenWindows\FirstBoot"
 CRYPTOGRAPHY = r"HKLM\SOFTWARE\Microsoft\Cryptography"
 RECORD = r"C:\ProgramData\golden\first-boot.json"
+GROW_FROM = 8192  # sectors; less is alignment
 LIMA_DONE = r"C:\ProgramData\Lima\lima-boot-done.txt"
 
 
@@ -38,9 +39,6 @@ def grow(disk: str, device: str) -> None:
     linux.log(f"C: has grown from {size} sectors")
 
 
-GROW_FROM = 8192  # sectors; less is alignment
-
-
 def _authorise(machine: Machine, keys: list[str]) -> None:
     """Exactly these keys open the door to administrators; without any there is no key file."""
     path = machine.c / sshd.KEYS
@@ -55,9 +53,8 @@ def _run_commands(machine: Machine, wishes: Wishes, errors: list[str]) -> None:
     from .shell import Shell
 
     shell = Shell(machine.drives, programs.windows(machine))
-    for command in wishes.commands:
-        if code := shell.run(command):
-            errors.append(f"a command ended with exit code {code}")
+    codes = [shell.run(command) for command in wishes.commands]
+    errors += [f"a command ended with exit code {code}" for code in codes if code]
     errors += [f"{name}: the stand-in runs no PowerShell" for name in wishes.scripts]
 
 
@@ -109,6 +106,8 @@ def run(machine: Machine, start_services: Callable[[], None]) -> None:
     sshd.make_host_keys(machine)
     machine.registry.set(STATE, "ImageState", oobe.COMPLETE)
     machine.registry.set(KEY, "Done", 1, "DWord")
+    # Setup's copy of the answer file has done its work; a build's copy could hold secrets.
+    machine.path(r"C:\Windows\Panther\unattend.xml").unlink(missing_ok=True)
     start_services()
     _record(machine, record)
     _tell(record)

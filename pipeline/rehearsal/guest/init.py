@@ -9,11 +9,21 @@ from pathlib import Path
 
 from . import linux
 
-LINKS = {"/dev/fd": "/proc/self/fd", "/dev/stdin": "fd/0", "/dev/stdout": "fd/1", "/dev/stderr": "fd/2"}
+LINKS = {
+    "/dev/fd": "/proc/self/fd",
+    "/dev/stdin": "fd/0",
+    "/dev/stdout": "fd/1",
+    "/dev/stderr": "fd/2",
+}
 
 
 def _file_systems() -> None:
-    for kind, target in (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run")):
+    for kind, target in (
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/run"),
+    ):
         linux.mount(kind, target, kind)
     linux.mount("devpts", "/dev/pts", "devpts", "ptmxmode=666")
     for link, target in LINKS.items():
@@ -44,7 +54,7 @@ def main() -> None:
             from . import windows
 
             windows.main()
-    except BaseException:  # noqa: BLE001 - whatever it is must be seen outside
+    except BaseException:
         text = traceback.format_exc()
         for line in text.splitlines():
             linux.serial(f"STAND-IN {line}")

@@ -1,6 +1,6 @@
 """What each kind of step looks at and sets, on the stand-in.
 
-A kind is a pair: ``look`` returns "" when all is as desired and else one sentence that says what is not;
+A kind is a pair: ``look`` returns "" when all is as desired, else a sentence that says what is not;
 ``change`` makes it so and returns whether a restart is needed before going on.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from . import drivers, services, sshd
 from .cab import BadCabinet
-from .machine import ADMINISTRATORS, HOTFIXES, UNINSTALL, Machine
+from .machine import ADMINISTRATORS, HOTFIXES, STARTS, UNINSTALL, Machine
 from .msi import BadPackage, Package
 
 MARKERS = r"HKLM\SOFTWARE\GoldenWindows\Steps"
@@ -176,7 +176,9 @@ def look_registry(c: Context) -> str:
         return f"{key} has no value {name}"
     wanted = (c.get("type", "String"), c.get("value"))
     if (have["type"], have["value"]) != wanted:
-        return f"{key} {name} is {have['value']!r} ({have['type']}), not {wanted[1]!r} ({wanted[0]})"
+        return (
+            f"{key} {name} is {have['value']!r} ({have['type']}), not {wanted[1]!r} ({wanted[0]})"
+        )
     return ""
 
 
@@ -222,9 +224,13 @@ def change_service(c: Context) -> bool:
         program = str(c.get("binary"))
         quoted = f'"{program}"' if " " in program else program
         services.define(
-            machine, name, binary=quoted, display=c.get("display_name", ""), depend=c.get("depend", [])
+            machine,
+            name,
+            binary=quoted,
+            display=c.get("display_name", ""),
+            depend=c.get("depend", []),
         )
-    machine.registry.set(key, "Start", services.STARTS[c.get("start", "auto")], "DWord")
+    machine.registry.set(key, "Start", STARTS[c.get("start", "auto")], "DWord")
     state = c.get("state", "running")
     try:
         if state == "running":
@@ -340,7 +346,7 @@ def change_user(c: Context) -> bool:
     """Make or change the account."""
     name, groups = str(c.get("name")), set(c.get("groups", []))
     if unknown := groups - GROUPS:
-        raise StepFailed(f"there is no group {sorted(unknown)[0]}")
+        raise StepFailed(f"there is no group {min(unknown)}")
     have = c.machine.user(name) or {"groups": []}
     c.machine.set_user(name, sorted(groups | set(have["groups"])), enabled=c.get("enabled", True))
     sshd.refresh(c.machine)

@@ -63,7 +63,13 @@ def serial(text: str) -> None:
 
 def draw(title: str, *lines: str) -> None:
     """A blue page on the screen, as text: what a screenshot will show."""
-    page = ["\x1b[2J\x1b[H\x1b[44;37m\x1b[J", "", f"  {title}", "", *(f"  {line}" for line in lines)]
+    page = [
+        "\x1b[2J\x1b[H\x1b[44;37m\x1b[J",
+        "",
+        f"  {title}",
+        "",
+        *(f"  {line}" for line in lines),
+    ]
     try:
         with SCREEN.open("wb", buffering=0) as screen:
             screen.write("\r\n".join(page).encode())
@@ -97,7 +103,7 @@ def mount(source: str, target: str | Path, kind: str, options: str = "") -> None
 
 
 def mount_ntfs(device: str, target: Path) -> None:
-    """Mount an NTFS volume for writing; one that was not closed in order is refused by the driver."""
+    """Mount an NTFS volume for writing; the driver refuses one that is not clean."""
     target.mkdir(parents=True, exist_ok=True)
     run("lowntfs-3g", device, str(target), "-o", NTFS_OPTIONS)
 

@@ -1,7 +1,7 @@
-r"""The state of an installed Windows as the stand-in keeps it: registry, accounts, rules, permissions.
+r"""The state of an installed Windows: registry, accounts, firewall rules, permissions.
 
-Goes in: the folder that is C:. Everything lasts in files on C:, in the registry where Windows has it
-there, and below ``HKLM\StandIn`` where Windows has a data base of its own.
+Goes in: the folder that is C:. Everything lasts in files on C:, in the registry where Windows has
+it there, and below ``HKLM\StandIn`` where Windows has a data base of its own.
 """
 
 from __future__ import annotations

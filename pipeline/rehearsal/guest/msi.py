@@ -1,8 +1,8 @@
 """Windows Installer packages, read without Windows: properties and the files inside.
 
-Goes in: an .msi. Comes out: its Property table, its files by target path, their bytes. The package is an
-OLE compound file; each table is a stream of columns that point into a pool of strings; the files lie in
-a cabinet (``cab``), itself one of the streams.
+Goes in: an .msi. Comes out: its Property table, its files by target path, their bytes. The package
+is an OLE compound file; each table is a stream of columns that point into a pool of strings; the
+files lie in a cabinet (``cab``), itself one of the streams.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class Package:
             _Column("Type", False, 2),
         ]
         found: dict[str, list[_Column]] = {}
-        rows = sorted(self._rows("_Columns", shape), key=lambda r: (str(r["Table"]), int(r["Number"])))
+        rows = sorted(
+            self._rows("_Columns", shape), key=lambda r: (str(r["Table"]), int(r["Number"]))
+        )
         for row in rows:
             kind = int(row["Type"]) & 0xFFFF
             text = bool(kind & 0x0800)
@@ -144,7 +146,9 @@ class Package:
     def files(self) -> dict[str, bytes]:
         """The files by target path below C:, with ``/`` between its parts."""
         folders = self._folders()
-        places = {str(r["Component"]): folders[str(r["Directory_"])] for r in self.table("Component")}
+        places = {
+            str(r["Component"]): folders[str(r["Directory_"])] for r in self.table("Component")
+        }
         content: dict[str, bytes] = {}
         for row in self.table("Media"):
             content |= cab.extract(self._streams[str(row["Cabinet"]).removeprefix("#")])

@@ -1,7 +1,7 @@
 """specialize and oobeSystem: what Setup leaves for the first boot of the installed system.
 
-Goes in: the answer file in ``C:\\Windows\\Panther``. Comes out: a computer with its name and accounts,
-on which the first-logon commands have run.
+Goes in: the answer file in ``C:\\Windows\\Panther``. Comes out: a computer with its name and
+accounts, on which the first-logon commands have run.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def _logs_on(machine: Machine, wanted: Settings) -> bool:
             count = int(item.get("LogonCount", "1")) + 1
             machine.registry.set(WINLOGON, "AutoLogonCount", count, "DWord")
             machine.registry.set(WINLOGON, "DefaultUserName", name)
-            machine.registry.set(WINLOGON, "DefaultPassword", "(kept by the stand-in as a mark only)")
+            machine.registry.set(
+                WINLOGON, "DefaultPassword", "(kept by the stand-in as a mark only)"
+            )
             return True
     return False
 

@@ -80,7 +80,9 @@ def apply(disk: str, settings: dict[str, Any], *, gpt: bool) -> dict[int, str]:
     if beyond := [number for number in modified if not 1 <= number <= len(created)]:
         raise Impossible(f"ModifyPartition names partition {beyond[0]}, which is not there")
     _check(created, gpt)
-    linux.run("sfdisk", "--wipe", "always", "-q", f"/dev/{disk}", stdin=_script(created, modified, gpt))
+    linux.run(
+        "sfdisk", "--wipe", "always", "-q", f"/dev/{disk}", stdin=_script(created, modified, gpt)
+    )
     devices = {n: linux.partition(disk, n) for n in range(1, len(created) + 1)}
     for number, device in devices.items():
         _present(device)

@@ -1,7 +1,7 @@
 """Restart and power off, asked for from anywhere and done by the first process.
 
-Whoever asks writes a line to a pipe; the first process reads it, waits as long as was asked, ends what
-runs, closes C: and switches.
+Whoever asks writes a line to a pipe; the first process reads it, waits as long as was asked, ends
+what runs, closes C: and switches.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def ask(action: str, seconds: float = 0) -> None:
 
 def _buttons() -> list[int]:
     linux.load("button", "evdev")
-    return [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in Path("/dev/input").glob("event*")]
+    return [
+        os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in Path("/dev/input").glob("event*")
+    ]
 
 
 def _pressed(handle: int) -> bool:
@@ -52,7 +54,7 @@ def _reap() -> None:
 
 
 def wait(every_second: Callable[[], None]) -> str:
-    """Wait until a restart or power-off is due; returns which. Meanwhile ``every_second`` is called."""
+    """Wait until a restart or power-off is due, and return which; ``every_second`` is called."""
     pipe = os.open(PIPE, os.O_RDWR | os.O_NONBLOCK)
     buttons = _buttons()
     due: tuple[float, str] | None = None

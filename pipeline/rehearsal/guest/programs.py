@@ -38,22 +38,27 @@ def reg(values: Registry) -> Program:
     parser.add_argument("/f", action="store_true")
     parser.add_argument("/reg:64", action="store_true")
 
+    def change(given: argparse.Namespace) -> str:
+        kind = REG_TYPES[given.kind]
+        if not given.name:
+            return "the stand-in needs /v"
+        if given.verb == "add":
+            data = int(given.data, 0) if kind in ("DWord", "QWord") else given.data
+            values.set(given.key, given.name, data, kind)
+        elif values.get(given.key, given.name) is None:
+            return "The system was unable to find the specified registry key or value."
+        else:
+            values.delete(given.key, given.name)
+        return ""
+
     def run(shell: Shell, arguments: list[str]) -> int:
         lowered = [word.lower() if word.startswith("/") else word for word in arguments]
         try:
-            given = parser.parse_args(lowered)
-            kind = REG_TYPES[given.kind]
-            data = int(given.data, 0) if kind in ("DWord", "QWord") else given.data
-            if not given.name:
-                raise ValueError("the stand-in needs /v")
-            if given.verb == "add":
-                values.set(given.key, given.name, data, kind)
-            elif values.get(given.key, given.name) is None:
-                raise ValueError("The system was unable to find the specified registry key or value.")
-            else:
-                values.delete(given.key, given.name)
+            wrong = change(parser.parse_args(lowered))
         except (ValueError, registry.BadKey) as error:
-            print(f"ERROR: {error}", file=sys.stderr)
+            wrong = str(error)
+        if wrong:
+            print(f"ERROR: {wrong}", file=sys.stderr)
             return 1
         print("The operation completed successfully.", file=shell.out)
         return 0
@@ -106,7 +111,7 @@ def _shutdown(shell: Shell, arguments: list[str]) -> int:
 
 
 def _powershell(machine: Machine) -> Program:
-    """PowerShell is not here: its three scripts that the contract names have doubles of their own."""
+    """PowerShell is not here: the scripts that the contract names have doubles of their own."""
 
     def run(shell: Shell, arguments: list[str]) -> int:
         lowered = [word.lower() for word in arguments]
@@ -115,7 +120,9 @@ def _powershell(machine: Machine) -> Program:
         position = lowered.index("-file") + 1
         script, rest = arguments[position], arguments[position + 1 :]
         if not shell.drives.exists(script):
-            print(f"The argument '{script}' to the -File parameter does not exist.", file=sys.stderr)
+            print(
+                f"The argument '{script}' to the -File parameter does not exist.", file=sys.stderr
+            )
             return 1
         name = script.replace("/", "\\").split("\\")[-1].lower()
         if name == "agent.ps1":

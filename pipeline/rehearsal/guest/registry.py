@@ -104,5 +104,7 @@ class Registry:
     def keys(self, key: str) -> list[str]:
         """The names of the keys right below ``key``, in lower case."""
         start = canonical(key).lower() + "\\"
-        below = (name[len(start) :].split("\\")[0] for name in self._read() if name.startswith(start))
+        below = (
+            name[len(start) :].split("\\")[0] for name in self._read() if name.startswith(start)
+        )
         return sorted(set(below))

@@ -1,8 +1,9 @@
 """What Setup knows of the answer file's settings: names, passes, kinds of value.
 
 A nested table: a ``dict`` is an element with children, a string or a tuple is the kind of its text,
-and a name that ends in ``*`` is a list item, which must carry ``wcm:action="add"``. Only settings on
-this table exist for the stand-in; what is not on it is refused, as Setup refuses what it does not know.
+and a name that ends in ``*`` is a list item, with ``wcm:action="add"``. Only settings on
+this table exist for the stand-in; what is not on it is refused, as Setup refuses what it does not
+know.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ DISK = {
     },
 }
 SETUP = {
-    "DiskConfiguration": {"WillShowUI": UI, "DisableEncryptedDiskProvisioning": "bool", "Disk*": DISK},
+    "DiskConfiguration": {
+        "WillShowUI": UI,
+        "DisableEncryptedDiskProvisioning": "bool",
+        "Disk*": DISK,
+    },
     "DynamicUpdate": {"Enable": "bool", "WillShowUI": UI},
     "EnableFirewall": "bool",
     "EnableNetwork": "bool",

@@ -46,13 +46,13 @@ def _nothing(machine: Machine, config: dict[str, Any]) -> bool:
 
 
 def _folder(name: str) -> Callable[[Machine, dict[str, Any]], bool]:
-    return lambda machine, config: _empty(machine.c / name)
+    return lambda machine, _: _empty(machine.c / name)
 
 
 def _hibernation(machine: Machine, config: dict[str, Any]) -> bool:
     del config
     key, name = f"{CONTROL}\\Power", "HibernateEnabled"
-    changed = machine.registry.data(key, name) != 0
+    changed = bool(machine.registry.data(key, name) != 0)
     machine.registry.set(key, name, 0, "DWord")
     return changed
 
@@ -159,7 +159,7 @@ def _hand_over(machine: Machine, config: dict[str, Any]) -> None:
     try:
         time.sleep(0.5)  # the session reports "done" and hangs up by itself
         _generalise(machine, config)
-    except BaseException as error:  # noqa: BLE001 - the host must hear of it, whatever it is
+    except BaseException as error:
         linux.serial(f"GOLDEN seal failed {error}"[:200])
         code = 1
     finally:

@@ -6,11 +6,11 @@ A service exists in the registry, as on Windows; whether it runs is known until 
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 from . import drivers, linux, sshd, virtiofs
 from .machine import SERVICES, STARTS, Machine
+from .winpath import NoDrive
 
 RUNNING = Path("/run/services")
 
@@ -127,7 +127,7 @@ def stop(machine: Machine, name: str) -> None:
     if name.lower() == "virtiofssvc":
         with contextlib.suppress(linux.Failed):
             linux.run("umount", "/Z:")
-        os.rmdir("/Z:")
+        virtiofs.SHARE.rmdir()
 
 
 def start_all(machine: Machine) -> None:
@@ -136,5 +136,5 @@ def start_all(machine: Machine) -> None:
         if start_type(machine, name) == "auto":
             try:
                 start(machine, name)
-            except CannotStart as error:
+            except (CannotStart, NoDrive, OSError, linux.Failed) as error:
                 linux.log(f"service: {error}")

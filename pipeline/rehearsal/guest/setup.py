@@ -1,7 +1,7 @@
 """Windows Setup, as far as it can be read from outside: answer file, drivers, disk, image, restart.
 
-Each step is one of Setup's own. Where Setup would stop at a page and wait for a person, so does this:
-the reason goes to the screen and to COM1, and the machine waits for ever.
+Each step is one of Setup's own. Where Setup would stop at a page and wait for a person, so does
+this: the reason goes to the screen and to COM1, and the machine waits for ever.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def partition(settings: answer.Settings) -> tuple[str, dict[int, str]]:
     """Find the disk and lay it out; the disk's name and its partitions."""
     items = setting(settings, SETUP, "DiskConfiguration", "Disk", default=[])
     if not items:
-        raise Stall("Select location to install Windows Server", "the answer file configures no disk")
+        raise Stall(
+            "Select location to install Windows Server", "the answer file configures no disk"
+        )
     disks = linux.disks()
     item = items[0]
     number = int(item.get("DiskID", "0"))
@@ -157,7 +159,9 @@ def _images(medium: Path) -> list[dict[str, str]]:
 
 def choose(images: list[dict[str, str]], settings: answer.Settings) -> str:
     """The index of the image that the answer file names."""
-    items = setting(settings, SETUP, "ImageInstall", "OSImage", "InstallFrom", "MetaData", default=[])
+    items = setting(
+        settings, SETUP, "ImageInstall", "OSImage", "InstallFrom", "MetaData", default=[]
+    )
     page = "Select the operating system you want to install"
     if not items or faults.on("no-edition"):
         raise Stall(page, "the answer file names no image")
@@ -225,7 +229,9 @@ def hand_over(file: Path, bound: list[drivers.Driver], winpe: Registry, disk: st
     registry.set(r"HKLM\SYSTEM\Setup\State", "ImageState", "IMAGE_STATE_SPECIALIZE_RESEAL_TO_OOBE")
     size = int(Path(f"/sys/block/{disk}/size").read_text())
     (panther / "setup.json").write_text(json.dumps({"disk": disk, "sectors": size}))
-    (panther / "winpe-registry.json").write_text(json.dumps(winpe.values(r"HKLM\SYSTEM\Setup\LabConfig")))
+    (panther / "winpe-registry.json").write_text(
+        json.dumps(winpe.values(r"HKLM\SYSTEM\Setup\LabConfig"))
+    )
 
 
 def _setup() -> None:

@@ -1,8 +1,9 @@
 """The few things of cmd.exe that answer files and administrators need.
 
 Goes in: a command line. Comes out: an exit code. ``echo TEXT> FILE``, ``for %d in (A B) do …``,
-``if [not] exist PATH …``, ``&&``, ``||``, ``&``, and programs that the caller knows. What is none of
-these is said not to be known, with cmd's own exit code 9009 or 1: the stand-in does not pretend.
+``if [not] exist PATH …``, ``&&``, ``||``, ``&``, and programs that the caller knows. What is none
+of these is said not to be known, with cmd's own exit code 9009 or 1: the stand-in does not
+pretend.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from .winpath import Drives, NoDrive
 
 UNKNOWN = 9009
 _FOR = re.compile(r"for\s+%{1,2}(\w)\s+in\s+\(([^)]*)\)\s+do\s+(.*)", re.IGNORECASE | re.DOTALL)
-_IF = re.compile(
-    r'if\s+(not\s+)?exist\s+("[^"]*"|\S+)\s+(.*)', re.IGNORECASE | re.DOTALL
-)
+_IF = re.compile(r'if\s+(not\s+)?exist\s+("[^"]*"|\S+)\s+(.*)', re.IGNORECASE | re.DOTALL)
 _ECHO = re.compile(r"echo[\s.](.*)", re.IGNORECASE | re.DOTALL)
-_REDIRECT = re.compile(r'^((?:[^">]|"[^"]*")*?)\s?([12]?>>?)\s*("[^"]*"|[^\s>]+)\s*(?:2>&1)?\s*$', re.DOTALL)
-_CMD = re.compile(r"(?:\S*[\\/])?cmd(?:\.exe)?((?:\s+/[a-z]+(?::\w+)?)+)\s*(.*)", re.I | re.DOTALL)
+_REDIRECT = re.compile(
+    r'^((?:[^">]|"[^"]*")*?)\s?([12]?>>?)\s*("[^"]*"|[^\s>]+)\s*(?:2>&1)?\s*$', re.DOTALL
+)
+_CMD = re.compile(
+    r"(?:\S*[\\/])?cmd(?:\.exe)?((?:\s+/[a-z]+(?::\w+)?)+)\s*(.*)", re.IGNORECASE | re.DOTALL
+)
 
 Program = Callable[["Shell", list[str]], int]
 
@@ -79,7 +82,7 @@ class Shell:
     def _for(self, name: str, items: str, command: str) -> int:
         code = 0
         for item in re.split(r"[\s,;]+", items.strip()):
-            code = self.run(re.sub(f"%{{1,2}}{name}", lambda _: item, command))
+            code = self.run(item.join(re.split(f"%{{1,2}}{name}", command)))
         return code
 
     def _sequence(self, commands: list[tuple[str, str]]) -> int:

@@ -43,7 +43,7 @@ Subsystem sftp internal-sftp -d /
 
 
 def make_host_keys(machine: Machine) -> None:
-    """Make the host keys that are missing. Windows makes an RSA key too: too slow under emulation."""
+    """Make the host keys that are missing; but no RSA key, too slow under emulation."""
     folder = machine.c / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for kind in KINDS:
@@ -52,12 +52,14 @@ def make_host_keys(machine: Machine) -> None:
             linux.run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", f"/run/{path.name}")
             for suffix in ("", ".pub"):
                 shutil.move(f"/run/{path.name}{suffix}", f"{path}{suffix}")
-                entries = [{"identity": sid, "rights": "FullControl"} for sid in (SYSTEM, ADMINISTRATORS)]
+                entries = [
+                    {"identity": sid, "rights": "FullControl"} for sid in (SYSTEM, ADMINISTRATORS)
+                ]
                 machine.set_acl(Path(f"{path}{suffix}"), entries)
 
 
 def accepted_keys(machine: Machine) -> bytes:
-    """The keys that open the door to administrators; none while Windows' sshd would refuse the file."""
+    """The keys that let administrators in; none while Windows' sshd would refuse the file."""
     path = machine.c / KEYS
     if not path.is_file():
         return b""

@@ -1,13 +1,12 @@
 """The host's shared folder, mounted at Z: as the virtio-fs service of Windows does.
 
-Linux of this age does not tell a share's tag, so it is read from the device itself: virtio's "device
-configuration" lies in one of the PCI device's memory windows and begins with the tag, 36 bytes.
+Older kernels do not tell a share's tag, so it is asked of the device itself: its own configuration
+begins with the tag, 36 bytes. The way in is virtio's "PCI configuration access": a small window in
+the PCI configuration space, open also while a driver holds the device's memory.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 from pathlib import Path
 
 from . import drivers, linux
@@ -16,6 +15,7 @@ from .machine import Machine
 DEVICE = "0x105a"
 VENDOR_CAPABILITY = 9
 DEVICE_CONFIGURATION = 4
+CONFIGURATION_ACCESS = 5
 TAG_BYTES = 36
 SHARE = Path("/Z:")
 
@@ -31,31 +31,38 @@ def _device() -> Path:
     raise NoShare("the machine has no virtio-fs device")
 
 
-def configuration(config: bytes) -> tuple[int, int]:
-    """The memory window and the offset in it where the device's own configuration lies."""
+def capability(config: bytes, kind: int) -> int:
+    """Where virtio's capability of this kind lies in the PCI configuration space."""
     position = config[0x34]
     while position:
-        kind, following = config[position], config[position + 1]
-        if kind == VENDOR_CAPABILITY and config[position + 3] == DEVICE_CONFIGURATION:
-            offset = int.from_bytes(config[position + 8 : position + 12], "little")
-            return config[position + 4], offset
-        position = following
-    raise NoShare("the virtio-fs device has no configuration")
+        if config[position] == VENDOR_CAPABILITY and config[position + 3] == kind:
+            return position
+        position = config[position + 1]
+    raise NoShare(f"the virtio-fs device has no capability {kind}")
 
 
 def tag(device: Path) -> str:
     """The share's tag."""
-    window, offset = configuration((device / "config").read_bytes())
-    handle = os.open(device / f"resource{window}", os.O_RDONLY)
-    try:
-        page = offset - offset % mmap.PAGESIZE
-        with mmap.mmap(handle, mmap.PAGESIZE, prot=mmap.PROT_READ, offset=page) as memory:
-            start = offset - page
-            # One byte at a time: devices answer only to the accesses that they know.
-            read = bytes(memory[start + n] for n in range(TAG_BYTES))
-    finally:
-        os.close(handle)
+    config = (device / "config").read_bytes()
+    place, window = (
+        capability(config, DEVICE_CONFIGURATION),
+        capability(config, CONFIGURATION_ACCESS),
+    )
+    bar, offset = config[place + 4], int.from_bytes(config[place + 8 : place + 12], "little")
+    read = b""
+    with (device / "config").open("r+b", buffering=0) as space:
+        for byte in range(offset, offset + TAG_BYTES):
+            for field, value in ((4, bytes([bar])), (8, word(byte)), (12, word(1))):
+                space.seek(window + field)
+                space.write(value)
+            space.seek(window + 16)
+            read += space.read(1)
     return read.split(b"\0")[0].decode()
+
+
+def word(value: int) -> bytes:
+    """A 32-bit little-endian number."""
+    return value.to_bytes(4, "little")
 
 
 def mount(machine: Machine) -> None:

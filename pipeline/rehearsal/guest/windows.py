@@ -1,7 +1,8 @@
 """The installed system: from the boot loader to services that run, then waiting for the end.
 
-C: is found with the drivers that the boot loader was given, as a boot-start driver is; specialize and
-the first logon run when Setup has left them to do; a sealed system does its first boot instead.
+C: is found with the drivers that the boot loader was given, as a boot-start driver is; specialize
+and the first logon run when Setup has left them to do; a sealed system does its first boot
+instead.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _child(work: Callable[[], None]) -> None:
     code = 0
     try:
         work()
-    except BaseException:  # noqa: BLE001 - the child must end here, and say why
+    except BaseException:
         code = 1
         for line in traceback.format_exc().splitlines():
             linux.serial(f"STAND-IN {line}")

@@ -6,7 +6,6 @@ they were asked for with.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ def _child(folder: Path, name: str) -> Path:
     exact = folder / name
     if exact.exists() or not folder.is_dir():
         return exact
-    found = (entry for entry in os.listdir(folder) if entry.lower() == name.lower())
+    found = (entry.name for entry in folder.iterdir() if entry.name.lower() == name.lower())
     return folder / next(found, name)
 
 
