@@ -6,6 +6,7 @@ Each returns its evidence and raises a PipelineError that says what is wrong.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -18,14 +19,16 @@ HOST_NAME = "proof"
 INSTANCE = "proof-1"
 RECORD = "/C:/ProgramData/golden/first-boot.json"
 KEYS = "/C:/ProgramData/ssh/administrators_authorized_keys"
-# Setup's own copies of the answer file, with the build's password in them, and what the build used.
-LEFTOVERS = (
+# What the build used and nobody needs any more.
+LEFTOVERS = ("/C:/ProgramData/golden/payload", "/C:/ProgramData/golden/seal.json")
+# Windows keeps copies of answer files; it blanks their passwords, and ours have none after sealing.
+ANSWERS = (
     "/C:/Windows/Panther/unattend.xml",
     "/C:/Windows/Panther/Unattend/unattend.xml",
     "/C:/Windows/System32/Sysprep/unattend.xml",
-    "/C:/ProgramData/golden/payload",
-    "/C:/ProgramData/golden/seal.json",
+    "/C:/ProgramData/golden/unattend-oobe.xml",
 )
+_PASSWORD = re.compile(rb"Password>\s*<Value>(?!\*SENSITIVE)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,22 @@ async def build_key_refused(clone: Clone) -> str:
 
 
 async def no_leftovers(clone: Clone) -> str:
-    """No file with a credential of the build survives."""
+    """Nothing of the build's tools, and its key nowhere."""
     left = [path for path in LEFTOVERS if await clone.guest.exists(path)]
     build_key = clone.build.key.with_suffix(".pub").read_bytes().split()[1]
     if left or build_key in await clone.guest.get(KEYS):
         raise PipelineError(f"left over from the build: {', '.join(left) or KEYS}")
     return f"none of {', '.join(LEFTOVERS)}; the build's key is not in {KEYS}"
+
+
+async def no_passwords(clone: Clone) -> str:
+    """No answer file that Windows kept holds a password."""
+    there = [path for path in ANSWERS if await clone.guest.exists(path)]
+    for path in there:
+        # UTF-16 without its zero bytes reads the same, as all of it is ASCII.
+        if _PASSWORD.search((await clone.guest.get(path)).replace(b"\0", b"")):
+            raise PipelineError(f"{path} still holds a password")
+    return f"no password in {', '.join(there) or 'any answer file, as none is there'}"
 
 
 CHECKS: tuple[Callable[[Clone], Awaitable[str]], ...] = (
@@ -86,4 +99,5 @@ CHECKS: tuple[Callable[[Clone], Awaitable[str]], ...] = (
     new_host_key,
     build_key_refused,
     no_leftovers,
+    no_passwords,
 )
