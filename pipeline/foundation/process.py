@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 from pipeline.foundation.errors import MissingRequirement, PipelineError
 
@@ -147,11 +147,6 @@ def run_shown(argv: Argv, *, cwd: Path | None = None) -> None:
     done = subprocess.run(_words(argv), stdin=subprocess.DEVNULL, cwd=cwd, check=False)
     if done.returncode != 0:
         raise ProgramFailed(f"{Path(os.fspath(argv[0])).name} failed: {ending(done.returncode)}")
-
-
-def replace_by(argv: Argv) -> NoReturn:
-    """Become another program that talks to the user (``ssh``, ``less``)."""
-    os.execv(find_program(os.fspath(argv[0])), _words(argv))
 
 
 def die_with_parent() -> None:
