@@ -17,9 +17,7 @@ from pipeline.rehearsal.packages import Packages
 
 PROMPT = "Press any key to boot from CD or DVD......"
 PROMPT_SECONDS = 5
-KERNEL = "quiet loglevel=3 console=tty0 console=ttyS0 panic=0 random.trust_cpu=on nokaslr "
-# A driver's memory may be read: a share's tag is there and, on older kernels, nowhere else.
-KERNEL += "iomem=relaxed"
+KERNEL = "quiet loglevel=3 console=tty0 console=ttyS0 panic=0 random.trust_cpu=on nokaslr"
 MODULES = "echo fat halt linux ls minicmd normal ntfs part_gpt part_msdos reboot search "
 MODULES += "search_label search_fs_file sleep test true udf configfile"
 VIDEO = {"uefi": "efi_gop", "bios": "biosdisk vbe"}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from . import faults, kinds, linux
-from .kinds import Context, StepFailed
+from .context import Context, StepFailed
 from .machine import Machine
 from .winpath import NoDrive
 

@@ -43,6 +43,13 @@ def _unpacked(data: bytes, position: int, blocks: int, kind: int, reserved: int)
 
 def extract(data: bytes) -> dict[str, bytes]:
     """Every file of a cabinet."""
+    try:
+        return _extract(data)
+    except (LookupError, ValueError, struct.error, zlib.error) as error:
+        raise BadCabinet(f"the cabinet is damaged: {error}") from None
+
+
+def _extract(data: bytes) -> dict[str, bytes]:
     if data[:4] != b"MSCF":
         raise BadCabinet("not a cabinet")
     (files_at,) = struct.unpack_from("<I", data, 16)

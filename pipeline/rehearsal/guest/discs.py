@@ -52,10 +52,9 @@ class Wishes:
 
 
 def _scalar(text: str) -> str:
-    text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        return text[1:-1]
-    return re.sub(r"\s+#.*$", "", text)
+    if quoted := re.fullmatch(r"""(["'])(.*)\1\s*(?:#.*)?""", text.strip()):
+        return quoted[2]
+    return re.sub(r"(^|\s+)#.*$", "", text.strip())
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

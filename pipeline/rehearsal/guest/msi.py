@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import cab
+from .cab import BadCabinet
 from .compound import NotCompound, streams
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._"
@@ -23,6 +24,9 @@ ROOTS = {
     "System64Folder": "Windows/System32",
     "SystemFolder": "Windows/System32",
 }
+
+# What reading a damaged package can end in.
+DAMAGE = (NotCompound, BadCabinet, LookupError, ValueError, RecursionError, struct.error)
 
 Row = dict[str, str | int]
 
@@ -79,7 +83,7 @@ class Package:
             pool, text = self._streams["!_StringPool"], self._streams["!_StringData"]
             self._pool, self._long = _strings(pool, text)
             self._columns = self._all_columns()
-        except (NotCompound, KeyError, IndexError, struct.error) as error:
+        except DAMAGE as error:
             raise BadPackage(f"this is not a Windows Installer package: {error}") from None
 
     def _rows(self, table: str, columns: list[_Column]) -> Iterator[Row]:
@@ -145,6 +149,12 @@ class Package:
 
     def files(self) -> dict[str, bytes]:
         """The files by target path below C:, with ``/`` between its parts."""
+        try:
+            return self._files()
+        except DAMAGE as error:
+            raise BadPackage(f"the package is damaged: {error}") from None
+
+    def _files(self) -> dict[str, bytes]:
         folders = self._folders()
         places = {
             str(r["Component"]): folders[str(r["Directory_"])] for r in self.table("Component")

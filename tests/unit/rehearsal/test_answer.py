@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.rehearsal.guest import answer
 from pipeline.rehearsal.guest.answer import Refused, password, read, setting, true
+from pipeline.rehearsal.guest.rules import TABLE
 
 HEAD = (
     '<unattend xmlns="urn:schemas-microsoft-com:unattend"'
@@ -112,4 +113,4 @@ def test_rules_name_no_kind_that_is_not_read() -> None:
             return set().union(*(kinds(value) for value in table.values()))
         return {table} if isinstance(table, str) else set()
 
-    assert kinds(answer.TABLE) <= known
+    assert kinds(TABLE) <= known

@@ -13,7 +13,8 @@ from pipeline.rehearsal.cpio import Entry
 
 def unpack(data: bytes) -> list[tuple[str, int, bytes, tuple[int, int]]]:
     """Name, mode, content and device of every member."""
-    found, position = [], 0
+    found: list[tuple[str, int, bytes, tuple[int, int]]] = []
+    position = 0
     while True:
         assert data[position : position + 6] == b"070701"
         raw = data[position + 6 : position + 110]

@@ -1,0 +1,92 @@
+"""First-boot discs as the stand-in reads them: the well-formed and the others."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import yaml as reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.rehearsal.guest import discs
+from pipeline.rehearsal.guest.winpath import Drives
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5leHQgdG8gbm90aGluZw ann@host"
+OTHER = KEY.replace("5leHQ", "6leHQ")
+CONFIG = f"""#cloud-config
+hostname: 'proof'  # quoted
+ssh_authorized_keys:
+  - {KEY}
+users:
+  - name: ann
+    groups: [Administrators]
+    ssh_authorized_keys:
+    - {OTHER}
+  - name: bob
+runcmd:
+  - echo hello
+  - [cmd, /c, echo, x]
+"""
+
+
+def nocloud(
+    root: Path, user: str, meta: str = "instance-id: i-1\nlocal-hostname: meta\n"
+) -> Drives:
+    """A drive with such a disc."""
+    (root / "Meta-Data").write_text(meta)
+    (root / "user-data").write_text(user)
+    return Drives({"C": root / "none", "D": root})
+
+
+def test_cloud_config(tmp_path: Path) -> None:
+    found = discs.find(nocloud(tmp_path, CONFIG))
+    assert (found.disc, found.instance, found.host_name) == ("nocloud", "i-1", "proof")
+    assert found.keys == [KEY, OTHER]
+    assert found.users == ["ann", "bob"]
+    assert found.commands == ["echo hello", "cmd /c echo x"]
+    assert found.errors == []
+
+
+def test_the_small_yaml_agrees_with_a_real_one() -> None:
+    expected = reference.safe_load(CONFIG)
+    assert discs.yaml(CONFIG) == expected
+
+
+@pytest.mark.parametrize(
+    ("user", "error"),
+    [
+        (f"#cloud-config\nssh_authorized_keys:\n  - {KEY}\nnonsense\n", "malformed"),
+        (f"#cloud-config\nssh_authorized_keys:\n  - {KEY}\n  - hello\n", "not a public key"),
+        (f"#cloud-config\nhostname: a_b\nssh_authorized_keys:\n  - {KEY}\n", "not a host name"),
+    ],
+)
+def test_keys_survive_whatever_else_is_wrong(tmp_path: Path, user: str, error: str) -> None:
+    found = discs.find(nocloud(tmp_path, user))
+    assert found.keys == [KEY]
+    assert error in found.errors[0]
+
+
+def test_a_script_is_noted(tmp_path: Path) -> None:
+    assert discs.find(nocloud(tmp_path, "#ps1\nexit 0\n")).scripts == ["user-data"]
+
+
+def test_limas_disc_comes_first(tmp_path: Path) -> None:
+    drives = nocloud(tmp_path, CONFIG)
+    (tmp_path / "ssh_authorized_keys").write_text(f"# comment\n{KEY}\n")
+    (tmp_path / "provision.system").mkdir()
+    (tmp_path / "provision.system/00000000").touch()
+    found = discs.find(drives)
+    assert (found.disc, found.keys) == ("lima", [KEY])
+    assert found.scripts == ["provision.system/00000000"]
+
+
+def test_no_disc(tmp_path: Path) -> None:
+    assert discs.find(Drives({"C": tmp_path})).disc == "none"
+
+
+@given(st.text(max_size=80))
+def test_no_text_breaks_the_reader(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        discs.yaml(text)
