@@ -18,6 +18,7 @@ from pipeline.stages.session import Access
 HOST_NAME = "proof"
 INSTANCE = "proof-1"
 RECORD = "/C:/ProgramData/golden/first-boot.json"
+LIMA_DONE = "/C:/ProgramData/Lima/lima-boot-done.txt"
 KEYS = "/C:/ProgramData/ssh/administrators_authorized_keys"
 # What the build used and nobody needs any more.
 LEFTOVERS = ("/C:/ProgramData/golden/payload", "/C:/ProgramData/golden/seal.json")
@@ -93,6 +94,16 @@ async def no_passwords(clone: Clone) -> str:
     return f"no password in {', '.join(there) or 'any answer file, as none is there'}"
 
 
+async def lima_is_told(clone: Clone) -> str:
+    """Lima's own sign that booting is done is there, and first boot took its disc for Lima's."""
+    record = json.loads(await clone.guest.get(RECORD))
+    if record.get("disc") != "lima" or record.get("errors"):
+        raise PipelineError(f"first boot recorded {record}, expected Lima's disc and no errors")
+    if not await clone.guest.exists(LIMA_DONE):
+        raise PipelineError(f"{LIMA_DONE} is not there: limactl would wait for ever")
+    return f"{LIMA_DONE} is there"
+
+
 CHECKS: tuple[Callable[[Clone], Awaitable[str]], ...] = (
     first_boot,
     host_name,
@@ -101,3 +112,4 @@ CHECKS: tuple[Callable[[Clone], Awaitable[str]], ...] = (
     no_leftovers,
     no_passwords,
 )
+LIMA_CHECKS = (lima_is_told, new_host_key, build_key_refused)

@@ -1,28 +1,34 @@
-"""prove: a throw-away clone of the sealed disk boots the way a consumer's does.
+"""prove: throw-away clones of the sealed disk boot the way consumers' machines do.
 
-In: the sealed disk. Out: ``checks.json`` and ``junit.xml``. The clone gets firmware variables, a
-key, a host name and a first-boot disc of its own; the checks show that it obeys them, that it is
-still what was declared, and that nothing that the build used opens it.
+In: the sealed disk. Out: ``checks.json`` and ``junit.xml``. Each clone gets firmware variables, a
+key and a first-boot disc of its own: one as NoCloud tools make it, one as Lima does, and none. The
+checks show that the clone obeys its disc, that it is still what was declared, and that nothing that
+the build used opens it.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.answers.disc import write_disc
+from pipeline.foundation.errors import PipelineError
 from pipeline.guest import checks
 from pipeline.guest.checks import Result
 from pipeline.guest.keys import make_key_pair
+from pipeline.guest.login import KeyRefused
+from pipeline.guest.ssh import connect
 from pipeline.machine.loop import run
-from pipeline.machine.spec import Share
+from pipeline.machine.spec import MachineSpec, Share
+from pipeline.machine.watch import Phase
 from pipeline.stages.build import Made, Work
 from pipeline.stages.check import round_trip
-from pipeline.stages.clone import CHECKS, HOST_NAME, INSTANCE, Clone
+from pipeline.stages.clone import CHECKS, HOST_NAME, INSTANCE, LIMA_CHECKS, Clone
 from pipeline.stages.jobs import look
 from pipeline.stages.session import (
+    DISK,
     Access,
     Patience,
     Session,
@@ -31,10 +37,14 @@ from pipeline.stages.session import (
     overlay,
     phases,
     session,
+    watched,
 )
 
+READY = r"^GOLDEN firstboot ready"
+LOGIN_SECONDS = 90
 
-def first_boot_disc(path: Path, public_key: str) -> None:
+
+def nocloud_disc(path: Path, public_key: str) -> None:
     """A NoCloud disc as a consumer's tool makes it."""
     user_data = f"#cloud-config\nhostname: {HOST_NAME}\nssh_authorized_keys:\n  - {public_key}\n"
     meta_data = f"instance-id: {INSTANCE}\nlocal-hostname: {HOST_NAME}\n"
@@ -42,36 +52,114 @@ def first_boot_disc(path: Path, public_key: str) -> None:
     write_disc(path, "cidata", files)
 
 
-async def _all_checks(work: Work, session: Session, share: Path) -> list[Result]:
-    guest = session.guest
-    clone = Clone(guest, session.machine.ssh_port, build_access(work))
-    trip = functools.partial(round_trip, guest, share)
-    results = [await checks.run_check("virtio-fs", "round-trip", trip)]
-    for check in CHECKS:
+def lima_disc(path: Path, public_key: str) -> None:
+    """A disc as Lima makes it for a Windows guest, without provisioning scripts."""
+    write_disc(path, "autounattend", {"ssh_authorized_keys": f"{public_key}\n".encode()})
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """One consumer: a work folder, a key and a disc of its own."""
+
+    work: Work
+    name: str
+
+    @property
+    def key(self) -> Path:
+        """The consumer's own private key."""
+        return self.work.folder / f"{self.name}-key"
+
+    @property
+    def access(self) -> Access:
+        """How the consumer logs in: no host key is known before the first time."""
+        return Access(self.work.build.image.user, self.key, None)
+
+    def course(self) -> list[Phase]:
+        """Boot, look, power off."""
+        return phases(self.work, Patience.of(self.work.build).phase("checks", 20))
+
+    def machine(self, disc: Path | None, share: Path | None = None) -> MachineSpec:
+        """A clone with the consumer's disc and, if given, a shared folder."""
+        disk = overlay(self.work, "seal", f"{self.name}-{DISK}")
+        spec = hardware(self.work.build, disk, Share(share) if share else None)
+        return replace(spec, cdroms=(disc,) if disc else ())
+
+
+async def _clone_checks(work: Work, guest: Session, group: str) -> list[Result]:
+    clone = Clone(guest.guest, guest.machine.ssh_port, build_access(work))
+    chosen = CHECKS if group == "nocloud" else LIMA_CHECKS
+    results = []
+    for check in chosen:
         name = check.__name__.replace("_", "-")
-        results.append(await checks.run_check("clone", name, functools.partial(check, clone)))
-    deadline = session.watcher.phase.deadline
-    return results + checks.of_plan("provision", await look(work, guest, "provision", deadline))
+        results.append(await checks.run_check(group, name, functools.partial(check, clone)))
+    return results
 
 
-async def _prove(work: Work) -> tuple[Sequence[Result], Mapping[str, float]]:
-    key, disc, share = (work.folder / name for name in ("consumer-key", "cidata.iso", "share"))
+async def _nocloud(work: Work) -> list[Result]:
+    """All checks of a clone, the virtio-fs round trip, and the plan in Test mode."""
+    consumer = Consumer(work, "nocloud")
+    disc, share = work.folder / "nocloud.iso", work.folder / "share"
     share.mkdir()
-    first_boot_disc(disc, make_key_pair(key))
-    spec = hardware(work.build, overlay(work, "seal"), Share(share))
-    access = Access(work.build.image.user, key, None)
-    way = phases(work, Patience.of(work.build).phase("checks", 20))
-    async with session(work, replace(spec, cdroms=(disc,)), access, way) as guest:
+    nocloud_disc(disc, make_key_pair(consumer.key))
+    spec, way = consumer.machine(disc, share), consumer.course()
+    async with session(work, spec, consumer.access, way, part="nocloud") as guest:
         guest.watcher.enter("checks")
-        results = await _all_checks(work, guest, share)
+        trip = functools.partial(round_trip, guest.guest, share)
+        results = [await checks.run_check("virtio-fs", "round-trip", trip)]
+        results += await _clone_checks(work, guest, "nocloud")
+        plan = await look(work, guest.guest, "provision", guest.watcher.phase.deadline)
+        results += checks.of_plan("provision", plan)
         await guest.power_off()
-    return results, guest.watcher.timings
+    return results
+
+
+async def _lima(work: Work) -> list[Result]:
+    """What Lima waits for: SSH with its key, and the file that says that booting is done."""
+    consumer = Consumer(work, "lima")
+    disc = work.folder / "lima.iso"
+    lima_disc(disc, make_key_pair(consumer.key))
+    spec, way = consumer.machine(disc), consumer.course()
+    async with session(work, spec, consumer.access, way, part="lima") as guest:
+        guest.watcher.enter("checks")
+        results = await _clone_checks(work, guest, "lima")
+        await guest.power_off()
+    return results
+
+
+async def _without_disc(work: Work) -> list[Result]:
+    """Without a disc the clone starts, and nobody can log in."""
+    consumer = Consumer(work, "no-disc")
+    make_key_pair(consumer.key)
+    way = consumer.course()
+    async with watched(work, consumer.machine(None), way, part="no-disc") as (machine, watcher):
+        await machine.console.wait_for(READY, way[0].deadline)
+        watcher.enter("checks")
+        refused = functools.partial(_nobody_logs_in, machine.ssh_port, consumer.access)
+        result = await checks.run_check("no-disc", "nobody-logs-in", refused)
+        watcher.enter("power off")
+        watcher.expect_power_off()
+        ending = await machine.shutdown(None, watcher.phase.deadline / 2)
+    clean = f"ended by {ending.rung}: {ending.reason}"
+    return [result, Result("no-disc", "power-button", ending.clean, clean, 0.0)]
+
+
+async def _nobody_logs_in(port: int, access: Access) -> str:
+    try:
+        async with connect(port, access.user, access.key, None, LOGIN_SECONDS):
+            pass
+    except KeyRefused as refused:
+        return refused.message
+    raise PipelineError("a key that nobody authorised opens the clone")
+
+
+async def _prove(work: Work) -> Sequence[Result]:
+    return [*await _nocloud(work), *await _lima(work), *await _without_disc(work)]
 
 
 def make(work: Work) -> Made:
-    """Run all checks on a clone; raises with those that failed."""
-    results, timings = run(_prove(work))
+    """Run all checks on the clones; raises with those that failed."""
+    results = run(_prove(work))
     names = checks.save(work.folder, results)
     checks.save(work.evidence, results)
     checks.require(work.build.image.name, results)
-    return Made(names, facts=checks.summary(results), timings=timings)
+    return Made(names, facts=checks.summary(results))

@@ -101,17 +101,35 @@ def build_access(work: Work) -> Access:
     return Access(work.build.image.user, work.upstream("install") / KEY, host_key)
 
 
-def overlay(work: Work, stage: str) -> Path:
+def overlay(work: Work, stage: str, name: str = DISK) -> Path:
     """A new disk in the work folder on top of another stage's disk, which stays as it is."""
-    disk = work.folder / DISK
+    disk = work.folder / name
     qemu_img.overlay(disk, work.upstream(stage) / DISK)
     return disk
 
 
 def phases(work: Work, *middle: Phase) -> list[Phase]:
-    """Boot, what the stage does, power off."""
+    """Boot, what is done then, power off."""
     patience = Patience.of(work.build)
     return [patience.phase("boot", 15), *middle, patience.phase("power off", 15)]
+
+
+@contextlib.asynccontextmanager
+async def watched(
+    work: Work,
+    spec: MachineSpec,
+    course: Sequence[Phase],
+    also: Sequence[Job] = (),
+    *,
+    part: str = "",
+) -> AsyncIterator[tuple[Machine, Watcher]]:
+    """Boot ``spec`` and watch its course, without logging in."""
+    limits = Limits(idle=Patience.of(work.build).idle)
+    async with (
+        boot(spec, work.build.workspace, work.evidence / part, work.progress) as machine,
+        watch(machine, course, work.progress, limits, also) as watcher,
+    ):
+        yield machine, watcher
 
 
 @contextlib.asynccontextmanager
@@ -121,13 +139,16 @@ async def session(
     access: Access,
     course: Sequence[Phase],
     also: Sequence[Job] = (),
+    *,
+    part: str = "",
 ) -> AsyncIterator[Session]:
-    """Boot ``spec``, watch its course, and log in within the deadlines of its phases."""
-    limits = Limits(idle=Patience.of(work.build).idle)
+    """Boot ``spec``, watch its course, and log in within the deadlines of its phases.
+
+    ``part`` is a folder of its own for the evidence, where a stage boots more than one machine.
+    """
     deadline = sum(phase.deadline for phase in course)
     async with (
-        boot(spec, work.build.workspace, work.evidence, work.progress) as machine,
-        watch(machine, course, work.progress, limits, also) as watcher,
+        watched(work, spec, course, also, part=part) as (machine, watcher),
         connect(machine.ssh_port, access.user, access.key, access.host_key, deadline) as guest,
     ):
         yield Session(machine, guest, watcher)

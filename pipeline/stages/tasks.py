@@ -177,19 +177,16 @@ class Graph:
         task: Task = {"actions": [action("stage", image=image, stage=name)]}
         before = [*stage.stands_on, *stage.after]
         task["task_dep"] = [f"{n}:{image}" for n in before]
-        receipt = self.workspace.receipt(image, name)
-        if decision.state is State.SKIP or (
-            decision.state is State.CURRENT and not receipt.exists()
-        ):
+        if decision.state is not State.RUN:  # receipts decide, also when doit has forgotten
             return task | {"uptodate": [True]}
-        made = {receipt, *stage.files(self.build(image))}
-        task["targets"] = sorted(shown(path) for path in made)
-        task["file_dep"] = [shown(path) for path in self._files(image, before)]
-        task["uptodate"] = [decision.state is State.CURRENT]
-        if decision.state is State.RUN:
-            fetches = [f"fetch:{pin}" for pin in stage.artifacts(self.build(image))]
-            task["task_dep"] = [f"licence:{image}", *fetches, *task["task_dep"]]
-        return task
+        made = {self.workspace.receipt(image, name), *stage.files(self.build(image))}
+        fetches = [f"fetch:{pin}" for pin in stage.artifacts(self.build(image))]
+        return task | {
+            "targets": sorted(shown(path) for path in made),
+            "file_dep": [shown(path) for path in self._files(image, before)],
+            "task_dep": [f"licence:{image}", *fetches, *task["task_dep"]],
+            "uptodate": [False],
+        }
 
     def _files(self, image: str, before: list[str]) -> Iterator[Path]:
         """The small files that a stage depends on: receipts, or the very bytes of a pure stage."""
