@@ -36,6 +36,7 @@ class Kind:
     modules: tuple[str, ...]
 
 
+PVPANIC = ("pvpanic_mmio", "pvpanic_pci")
 SCSI = ("SCSIAdapter", "{4d36e97b-e325-11ce-bfc1-08002be10318}")
 NET = ("Net", "{4d36e972-e325-11ce-bfc1-08002be10318}")
 SYSTEM = ("System", "{4d36e97d-e325-11ce-bfc1-08002be10318}")
@@ -47,7 +48,7 @@ KINDS = (
     Kind("Balloon", "balloon", *SYSTEM, "VEN_1AF4&DEV_1002", "BALLOON", ("virtio_balloon",)),
     Kind("viorng", "viorng", *SYSTEM, "VEN_1AF4&DEV_1005", "VirtRng", ("virtio_rng",)),
     Kind("vioserial", "vioser", *SYSTEM, "VEN_1AF4&DEV_1003", "VirtioSerial", ("virtio_console",)),
-    Kind("pvpanic", "pvpanic", *SYSTEM, "QEMU0001", "pvpanic", ("pvpanic_pci",)),
+    Kind("pvpanic", "pvpanic", *SYSTEM, "QEMU0001", "pvpanic", PVPANIC),
     Kind("qemufwcfg", "qemufwcfg", *SYSTEM, "QEMU0002", "qemufwcfg", ("qemu_fw_cfg",)),
 )
 INF = """\
@@ -141,5 +142,4 @@ def build(
     for path in [*tree.rglob("*"), tree]:
         os.utime(path, (EPOCH, EPOCH))
     options = ("-quiet", "-J", "-R", "-V", LABEL, "-iso-level", "3", "-o", target, tree)
-    epoch = {"SOURCE_DATE_EPOCH": str(EPOCH)}
-    process.run(packages.argv("bin/genisoimage", *options), deadline=120, env=epoch)
+    process.run(packages.argv("bin/genisoimage", *options), deadline=120)

@@ -42,7 +42,16 @@ REQUIRED_MODULES = ("ahci", "sr_mod", "udf", "isofs", "vfat", "fuse", "virtio_pc
 MODULES = (
     *REQUIRED_MODULES,
     *("sd_mod", "virtio_scsi", "virtio_net", "virtio_rng", "virtio_balloon", "virtio_console"),
-    *("virtiofs", "pvpanic_pci", "qemu_fw_cfg", "efivarfs", "evdev", "button", "nvme"),
+    *(
+        "virtiofs",
+        "pvpanic_pci",
+        "pvpanic_mmio",
+        "qemu_fw_cfg",
+        "efivarfs",
+        "evdev",
+        "button",
+        "nvme",
+    ),
     *("nls_utf8", "nls_cp437", "nls_iso8859_1", "nls_ascii", "usb_storage", "uas", "xhci_pci"),
 )
 # What the standard library imports only when it is used.

@@ -51,7 +51,7 @@ PROGRAMS = (
     "Sysprep/sysprep",
     "WindowsPowerShell/v1.0/powershell",
 )
-EPOCH = 1704067200  # one fixed time on every file: the same sources make the same medium
+EPOCH = 1704067200  # one fixed time on every file
 
 
 def _skeleton(folder: Path, edition: str, version: str) -> None:
@@ -134,24 +134,21 @@ def _boot(packages: Packages, faults: frozenset[str], scratch: Path, tree: Path)
     initramfs.medium_programs(packages, own / "programs")
 
 
+def _hidden(tree: Path) -> list[str]:
+    """Every name but README.TXT, for the ISO 9660 side; the UDF side shows them all."""
+    names = sorted({path.name for path in tree.rglob("*")} - {"README.TXT"})
+    return [word for name in names for word in ("-hide", name)]
+
+
 def _image(packages: Packages, tree: Path, target: Path) -> None:
-    options = (
-        "-quiet",
-        "-udf",
-        "-iso-level",
-        "3",
-        "-allow-limited-size",
-        "-hide",
-        "*",
-        "-V",
-        LABEL,
-    )
+    options = ("-quiet", "-udf", "-iso-level", "3", "-allow-limited-size", "-V", LABEL)
     bios = ("-b", "boot/etfsboot.com", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table")
     uefi = ("-eltorito-alt-boot", "-e", "efi/microsoft/boot/efisys.bin", "-no-emul-boot")
     catalog = ("-c", "boot/boot.cat")
-    epoch = {"SOURCE_DATE_EPOCH": str(EPOCH)}
-    argv = packages.argv("bin/genisoimage", *options, *bios, *catalog, *uefi, "-o", target, tree)
-    process.run(argv, deadline=300, env=epoch)
+    argv = packages.argv(
+        "bin/genisoimage", *options, *_hidden(tree), *bios, *catalog, *uefi, "-o", target, tree
+    )
+    process.run(argv, deadline=300)
 
 
 def build(

@@ -29,7 +29,6 @@ def _file_systems() -> None:
     for link, target in LINKS.items():
         if not os.path.lexists(link):
             Path(link).symlink_to(target)
-    linux.load("pvpanic_pci")
 
 
 def bugcheck(code: str, explanation: str) -> None:
@@ -39,6 +38,15 @@ def bugcheck(code: str, explanation: str) -> None:
         linux.serial(f"STAND-IN   {line}")
 
     linux.draw(":(", "Your device ran into a problem.", "", f"Stop code: {code}", explanation)
+    linux.hold()
+
+
+def crash(explanation: str) -> None:
+    """Stop as a system does whose pvpanic driver tells the host of it."""
+    linux.load("pvpanic_mmio", "pvpanic_pci")
+    linux.serial(f"STAND-IN stopped: CRITICAL_PROCESS_DIED {explanation}")
+    linux.draw(":(", "Your device ran into a problem.", "", "CRITICAL_PROCESS_DIED", explanation)
+    Path("/proc/sysrq-trigger").write_text("c")
     linux.hold()
 
 

@@ -132,7 +132,7 @@ def main() -> None:
     _media()
     machine = Machine.at(C)
     if faults.on("panic"):
-        init.bugcheck("CRITICAL_PROCESS_DIED", "a fault of the rehearsal: panic")
+        init.crash("a fault of the rehearsal: panic")
     linux.draw("Windows", machine.name)
     _start(machine)
     sshd.refresh(machine)
