@@ -108,8 +108,8 @@ def run(machine: Machine, start_services: Callable[[], None]) -> None:
     machine.registry.set(KEY, "Done", 1, "DWord")
     # Setup's copy of the answer file has done its work; a build's copy could hold secrets.
     machine.path(r"C:\Windows\Panther\unattend.xml").unlink(missing_ok=True)
+    _record(machine, record)  # before anyone can log in and look for it
     start_services()
-    _record(machine, record)
     _tell(record)
 
 
@@ -128,6 +128,6 @@ def again(machine: Machine) -> None:
     for path in (machine.c / sshd.FOLDER).glob("ssh_host_*"):
         path.unlink()
     record = _apply(machine, wishes)
-    services.start(machine, "sshd")
     _record(machine, record)
+    services.start(machine, "sshd")
     _tell(record)
