@@ -25,6 +25,7 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace, shown
 from pipeline.foundation.process import die_with_parent, run_shown
 from pipeline.foundation.progress import reporter
+from pipeline.publishing import catalog
 from pipeline.stages import artifacts
 from pipeline.stages.build import Build
 from pipeline.stages.graph import STAGES
@@ -71,6 +72,13 @@ def _stage(image: str, stage: str) -> None:
     run_stage(build, stage, STAGES, reporter(f"{stage}:{image}"))
 
 
+def _built(image: str) -> None:
+    """Say what is published now, whether it was built in this run or before."""
+    workspace = Graph.load().workspace
+    newest = catalog.read(workspace.catalog)[image][-1]
+    print(f"{image}: {shown(workspace.published / image / newest.version / newest.disk)}")
+
+
 def _pytest(name: str) -> None:
     run_shown([sys.executable, "-m", "pytest", *TESTS[name]], cwd=Workspace.default().root)
 
@@ -79,6 +87,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "fetch": _fetch,
     "licence": _licence,
     "stage": _stage,
+    "built": _built,
     "pytest": _pytest,
 }
 
@@ -154,7 +163,7 @@ class Graph:
         for image in self.definitions.images:
             yield {
                 "basename": f"build:{image}",
-                "actions": None,
+                "actions": [action("built", image=image)],
                 "task_dep": [f"publish:{image}"],
                 "doc": self.definitions.images[image].title,
             }
@@ -162,7 +171,7 @@ class Graph:
         yield {
             "basename": "build",
             "actions": None,
-            "task_dep": [f"publish:{image}" for image in chosen],
+            "task_dep": [f"build:{image}" for image in chosen],
             "doc": f"Build the images that the settings name: {', '.join(chosen)}",
         }
 
@@ -174,14 +183,14 @@ class Graph:
     def _stage_task(self, image: str, name: str) -> Task:
         decision = self.decisions[image][name]
         stage = decision.examined.stage
-        task: Task = {"actions": [action("stage", image=image, stage=name)]}
         before = [*stage.stands_on, *stage.after]
-        task["task_dep"] = [f"{n}:{image}" for n in before]
+        task: Task = {"actions": None, "task_dep": [f"{n}:{image}" for n in before]}
         if decision.state is not State.RUN:  # receipts decide, also when doit has forgotten
-            return task | {"uptodate": [True]}
+            return task
         made = {self.workspace.receipt(image, name), *stage.files(self.build(image))}
         fetches = [f"fetch:{pin}" for pin in stage.artifacts(self.build(image))]
         return task | {
+            "actions": [action("stage", image=image, stage=name)],
             "targets": sorted(shown(path) for path in made),
             "file_dep": [shown(path) for path in self._files(image, before)],
             "task_dep": [f"licence:{image}", *fetches, *task["task_dep"]],

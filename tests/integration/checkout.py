@@ -113,8 +113,10 @@ def executed(output: str) -> list[str]:
 
 
 def stages(output: str) -> list[str]:
-    """The stage tasks among them, without the gates before them."""
-    return [task for task in executed(output) if not task.startswith(("licence:", "fetch:"))]
+    """The stage tasks among them, without gates, artifacts and the last word."""
+    return [
+        task for task in executed(output) if not task.startswith(("licence:", "fetch:", "build:"))
+    ]
 
 
 def processes(mark: str) -> list[str]:

@@ -45,7 +45,7 @@ def test_targets_and_file_dependencies_are_small_files(graph: Graph) -> None:
 
 def test_build_means_the_images_of_the_settings(graph: Graph) -> None:
     built = by_name(graph.build_tasks())
-    assert built["build"]["task_dep"] == ["publish:windows-server-2025"]
+    assert built["build"]["task_dep"] == ["build:windows-server-2025"]
     assert built["build:rehearsal"]["task_dep"] == ["publish:rehearsal"]
 
 
