@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from pipeline.definitions.loader import load
@@ -25,12 +26,24 @@ from pipeline.guest.keys import make_key_pair
 from pipeline.machine import image as qemu_img
 from pipeline.stages.build import Build, Work
 from pipeline.stages.prove import nocloud_disc
-from pipeline.stages.session import Access, hardware, phases, session
+from pipeline.stages.session import (
+    Access,
+    build_access,
+    hardware,
+    overlay,
+    phases,
+    session,
+)
 from tests.integration.checkout import Checkout, executed, processes, stages
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
 IMAGE, BIOS = "rehearsal", "rehearsal-bios"
+RESTART = """
+  - id: restart-once
+    kind: reboot
+    when: always
+"""
 STAGES = ["media", "render", "cidata", "install", "provision", "check", "seal", "prove", "publish"]
 
 
@@ -148,7 +161,9 @@ def test_a_deleted_version_is_published_again_and_nothing_else_runs(checkout: Ch
 
 def test_a_changed_step_provisions_again_and_never_reinstalls(checkout: Checkout) -> None:
     before = checkout.runs(IMAGE)
-    edit(checkout.workspace.images / f"{IMAGE}.yaml", "This is a rehearsal.", "This is another.")
+    definition = checkout.workspace.images / f"{IMAGE}.yaml"
+    edit(definition, "This is a rehearsal.", "This is another.")
+    definition.write_text(definition.read_text().rstrip() + RESTART)
     plan = checkout.plan(IMAGE)
     assert any("This is" in reason for reason in plan["provision"]["reasons"])
     ran = stages(checkout.doit(f"build:{IMAGE}"))
@@ -157,6 +172,8 @@ def test_a_changed_step_provisions_again_and_never_reinstalls(checkout: Checkout
     after = checkout.runs(IMAGE)
     assert {s for s in STAGES if before[s] != after[s]} <= {"render", *wanted}
     assert before["install"] == after["install"]
+    log = checkout.workspace.stage(IMAGE, "provision") / "evidence" / "qmp.log"
+    assert '"RESET"' in log.read_text()  # the new step restarted the guest, for real
     assert len(checkout.versions(IMAGE)) == 2
 
 
@@ -188,6 +205,40 @@ async def _boot_as_a_consumer(checkout: Checkout, published: Path, folder: Path)
     async with session(work, spec, access, phases(work)) as guest:
         assert (await guest.guest.get("/C:/Golden/motd.txt")).strip() == b"This is another."
         await guest.power_off()
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_the_guest_reaches_nothing_but_its_way_in(
+    checkout: Checkout, tmp_path: Path, network: bool
+) -> None:
+    """A build's guest cannot even reach this host; with the network let in, it can."""
+    assert asyncio.run(_reaches_the_host(checkout, tmp_path, network)) == network
+
+
+async def _reaches_the_host(checkout: Checkout, folder: Path, network: bool) -> bool:
+    """Whether the guest gets a connection to a server on this host, through its gateway."""
+    work = Work(
+        Build.of(IMAGE, load(checkout.workspace), checkout.workspace), folder, "test", Silent()
+    )
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    spec = replace(hardware(work.build, overlay(work, "provision")), network=network)
+    access = build_access(work)
+    async with server, session(work, spec, access, phases(work)) as guest:
+        connection = await asyncssh.connect(
+            "127.0.0.1", guest.machine.ssh_port, username=access.user,
+            client_keys=[str(access.key)], known_hosts=None,
+        )  # fmt: skip
+        async with connection:
+            try:
+                async with asyncio.timeout(20):
+                    await connection.open_connection("10.0.2.2", port)
+            except (asyncssh.ChannelOpenError, TimeoutError):
+                reached = False
+            else:
+                reached = True
+        await guest.power_off()
+    return reached
 
 
 def test_another_driver_release_reinstalls(checkout: Checkout) -> None:
