@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pipeline.foundation.errors import PipelineError
 
 COMMANDS = {
+    "doctor": "say whether this host can build, and what to install where it can't",
     "plan": "say for each stage whether it will run, and why",
     "media": "list the editions on a Windows medium: a file, or a URL without downloading it",
     "lint": "check answer files, ours or not",

@@ -51,7 +51,7 @@ def _check_space(build: Build, stage: Stage) -> None:
         raise PipelineError(
             f"{stage.name}:{build.image.name} needs {human_bytes(needed)} of disk space, "
             f"{folder} has {human_bytes(free)}",
-            hint="free some space (golden gc), or point GOLDEN_OUTPUT at a larger disk",
+            hint="free some space, or point GOLDEN_OUTPUT at a larger disk",
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.main import COMMANDS, main
+from pipeline.foundation.errors import PipelineError
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +75,25 @@ def test_lint_finds_a_defect(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_a_missing_medium_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["media", str(tmp_path / "no.iso")]) == 1
     assert "no.iso" in capsys.readouterr().err
+
+
+def test_the_doctor_names_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.cli import doctor
+
+    def missing(_: object) -> str:
+        raise PipelineError("no such thing", hint="install thing")
+
+    monkeypatch.setattr(doctor, "NEEDED", {"thing": missing})
+    monkeypatch.setattr(doctor, "WANTED", {"luck": lambda _: "some"})
+    assert main(["doctor", "--json"]) == 1
+    lines = json.loads(capsys.readouterr().out)
+    assert [(line["name"], line["state"]) for line in lines] == [
+        ("thing", "missing"),
+        ("luck", "ok"),
+    ]
+    monkeypatch.setattr(doctor, "NEEDED", {})
+    monkeypatch.setattr(doctor, "WANTED", {"thing": missing})
+    assert main(["doctor"]) == 0
+    assert "install thing" in capsys.readouterr().out
