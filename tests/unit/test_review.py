@@ -43,7 +43,7 @@ NAMESPACE = "{urn:schemas-microsoft-com:unattend}"
 DRIVE = re.compile(r"(?<![A-Za-z0-9%$])([A-Za-z]):[\\/]")
 
 # Whoever deletes files, and what. A disk is deleted by the runner, once its successor is there.
-# What was downloaded (inputs) or made for the rehearsal comes back by itself and has tests of its own.
+# What was downloaded (inputs) comes back by itself and has tests of its own.
 DELETES = {
     "foundation/files.py:replacing": "its own temporary file",
     "machine/machine.py:screenshot": "a screenshot like the one before",
