@@ -171,7 +171,7 @@ def test_harmless_commands_do_what_they_say(
     monkeypatch.setenv("GOLDEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     if "--help" in words:
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             main(words[1:])
         return
     assert main(words[1:]) == 0, capsys.readouterr().err
