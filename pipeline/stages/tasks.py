@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from doit.exceptions import TaskFailed
@@ -35,7 +36,11 @@ from pipeline.stages.runner import run_stage
 Task = dict[str, Any]
 Tasks = Iterator[Task]
 UNCAPTURED = {"capture": False}
-TESTS = {"test": ["tests"], "test-unit": ["tests", "-m", "not integration and not powershell"]}
+# What fails fast comes first.
+TESTS = {
+    "test": ["tests/unit", "tests/powershell", "tests/integration"],
+    "test-unit": ["tests/unit"],
+}
 
 
 def _clean_line(action: str, /, **arguments: str) -> TaskFailed | None:
@@ -220,5 +225,12 @@ def _stop_on_signals() -> None:
                 os.kill(child.pid, signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+            return
+        print("interrupted; the same command goes on where this one was", file=sys.stderr)
+
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
+    sys.excepthook = end
