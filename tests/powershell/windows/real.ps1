@@ -69,7 +69,7 @@ function Invoke-Apart([string]$Text) {
 # --- plans and runs ------------------------------------------------------------------------------
 
 # A file in the payload folder, as it stands in a plan.
-function New-Payload([string]$Name, [string]$Text) {
+function Write-Payload([string]$Name, [string]$Text) {
     $path = Join-Path -Path $Folder -ChildPath ('payload\' + $Name)
     Set-Content -LiteralPath $path -Value $Text -Encoding Ascii
     return @{ file = $Name; sha256 = (Get-FileHash -LiteralPath $path -Algorithm SHA256).Hash.ToLowerInvariant() }
@@ -137,7 +137,7 @@ function Test-Parse {
 }
 
 function Test-File {
-    $from = New-Payload -Name 'data.txt' -Text 'data'
+    $from = Write-Payload -Name 'data.txt' -Text 'data'
     $text = "ssh-ed25519 AAAA`n"
     $there = Join-Path -Path $Folder -ChildPath 'deep\er\keys'
     $copy = Join-Path -Path $Folder -ChildPath 'copy of data.txt'
@@ -225,14 +225,14 @@ function Test-Service {
 
 function Test-Script {
     $trace = Join-Path -Path $Folder -ChildPath 'trace.txt'
-    $main = New-Payload -Name 'trace.ps1' -Text 'param($Path, $Text) Add-Content -LiteralPath $Path -Value $Text'
+    $main = Write-Payload -Name 'trace.ps1' -Text 'param($Path, $Text) Add-Content -LiteralPath $Path -Value $Text'
     [void](Assert-Lifecycle -Name 'real-script' -Steps @(
             @{ id = 'trace'; kind = 'script'; payloads = @($main); arguments = @($trace, 'a "b" c\') }
         ))
     Assert-Equal -What 'script: ran once, with its arguments' -Found @(Get-Content -LiteralPath $trace) -Expected @('a "b" c\')
     $marker = Invoke-Apart -Text "(Get-Item -LiteralPath '$script:Markers').GetValue('real-script/trace')"
     Assert-Equal -What 'script: the marker' -Found $marker -Expected $main.sha256
-    $bad = New-Payload -Name 'bad.ps1' -Text "'the last words'; exit 7"
+    $bad = Write-Payload -Name 'bad.ps1' -Text "'the last words'; exit 7"
     $run = Invoke-Agent -Mode 'Apply' -Plan (Write-Plan -Name 'real-script-bad' -Steps @(@{ id = 'bad'; kind = 'script'; payloads = @($bad) }))
     Assert-Run -What 'script: exit code 7' -Run $run -Code 1 -Result 'failed' -State 'failed'
     Assert-Match -What 'script: says why' -Found $run.Plan.message -Pattern 'exit code 7.*the last words'
@@ -240,7 +240,7 @@ function Test-Script {
 
 function Test-Refusal {
     $path = Join-Path -Path $Folder -ChildPath 'never.txt'
-    $payload = New-Payload -Name 'never.txt' -Text 'never'
+    $payload = Write-Payload -Name 'never.txt' -Text 'never'
     $payload.sha256 = '0' * 64
     $steps = @(
         @{ id = 'wrong-digest'; kind = 'file'; path = $path; payloads = @($payload) },
@@ -267,11 +267,11 @@ function Test-Everything {
         @{ id = 'registry'; kind = 'registry'; key = ($script:Key + '\Absent'); name = 'x'; value = 'x' },
         @{ id = 'service'; kind = 'service'; name = 'GoldenWindowsAbsent' },
         @{ id = 'acl'; kind = 'acl'; path = $Folder; entries = $script:Entries },
-        @{ id = 'driver'; kind = 'driver'; name = 'absent'; payloads = @(New-Payload -Name 'absent.inf' -Text '[Version]') },
+        @{ id = 'driver'; kind = 'driver'; name = 'absent'; payloads = @(Write-Payload -Name 'absent.inf' -Text '[Version]') },
         @{ id = 'firewall'; kind = 'firewall'; name = 'GoldenWindowsAbsent'; display_name = 'x'; port = 22 },
         @{ id = 'user'; kind = 'user'; name = 'goldenabsent'; groups = @('S-1-5-32-544') },
-        @{ id = 'script'; kind = 'script'; payloads = @(New-Payload -Name 'absent.ps1' -Text 'exit 0') },
-        @{ id = 'update'; kind = 'update'; kb = 'KB0000001'; payloads = @(New-Payload -Name 'absent.msu' -Text 'x') },
+        @{ id = 'script'; kind = 'script'; payloads = @(Write-Payload -Name 'absent.ps1' -Text 'exit 0') },
+        @{ id = 'update'; kind = 'update'; kb = 'KB0000001'; payloads = @(Write-Payload -Name 'absent.msu' -Text 'x') },
         @{ id = 'reboot'; kind = 'reboot'; when = 'always' }
     )
     $run = Invoke-Agent -Mode 'Test' -Plan (Write-Plan -Name 'real-everything' -Steps $steps)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.powershell import windows_commands
 from tests.powershell.fake_machine import FakeMachine
+from tests.powershell.test_analyzer import analyse
 from tests.unit.guest_scripts import syntax
 
 REAL = Path(__file__).with_name("real.ps1")
@@ -87,6 +88,11 @@ def test_a_broken_agent_is_noticed(windows: FakeMachine, tmp_path: Path) -> None
     done = real(windows, "file", guest)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED  file: no byte order mark" in done.stdout
+
+
+@pytest.mark.powershell
+def test_the_analyzer_has_nothing_to_say(machine: FakeMachine) -> None:
+    assert analyse(machine, REAL.parent).splitlines() == ["analysed"]
 
 
 def test_commands_are_those_of_windows_powershell() -> None:
