@@ -177,6 +177,22 @@ def test_harmless_commands_do_what_they_say(
     assert main(words[1:]) == 0, capsys.readouterr().err
 
 
+def test_what_hints_tell_to_run_exists() -> None:
+    groups = {name.split(":")[0] for name in task_names()}
+    checked = 0
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.keyword) and node.arg == "hint"):
+                continue
+            text = ast.unparse(node.value)
+            commands = re.findall(r"\bgolden ([a-z]+)\b", text)
+            tasks = re.findall(r"\bdoit ([a-z]+)", text)
+            assert set(commands) <= set(COMMANDS), f"{path.name}: {text}"
+            assert set(tasks) <= groups, f"{path.name}: {text}"
+            checked += len(commands) + len(tasks)
+    assert checked >= 3
+
+
 @every_document
 def test_nothing_of_the_authors_machines_is_told(path: Path) -> None:
     places = r"(?<![\w.])/(?:home|root|work|mnt|Users|tmp)/|\blocalhost:\d|file://"
