@@ -9,6 +9,7 @@ Goes in: the phases that are expected and the limits. Comes out: the time each p
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -75,6 +76,7 @@ class Limits:
     """When to lose patience, and how often to look; seconds."""
 
     resets: int = 4  # without a phase or beacon that is new
+    burst: float = 1.0  # a system tries several ways to restart: their events are one reset
     idle: float = 900.0
     look: float = 2.0
     screen: float = 60.0
@@ -90,6 +92,7 @@ class Watcher:
         self.timings: dict[str, float] = {}
         self.powering_off = False
         self.resets = 0
+        self._last_reset = -math.inf
         self._index = -1
         self._began = time.monotonic()
         self._news: set[str] = set()
@@ -135,6 +138,15 @@ class Watcher:
         if (beacon := parse_beacon(line)) and beacon.text not in self._news:
             self._news.add(beacon.text)
             self.resets = 0
+
+    def reset(self, limits: Limits) -> int:
+        """Take a reset; gives how many there were without anything new."""
+        now = time.monotonic()
+        if now - self._last_reset >= limits.burst:
+            self._last_reset = now
+            self.resets += 1
+            self.progress.event("guest reset")
+        return self.resets
 
     async def new_phase(self) -> None:
         """Wait until another phase begins."""
@@ -186,9 +198,7 @@ async def _events(watcher: Watcher, limits: Limits) -> None:
             if event["event"] == "BLOCK_IO_ERROR":
                 _check_disk_error(watcher, dict(event))
                 continue
-            watcher.resets += 1
-            watcher.progress.event("guest reset")
-            if watcher.resets >= limits.resets:
+            if watcher.reset(limits) >= limits.resets:
                 what = f"boot loop: {watcher.resets} resets without anything new"
                 raise watcher.fault(Fault.BOOT_LOOP, what)
 

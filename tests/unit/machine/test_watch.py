@@ -184,7 +184,7 @@ def test_resets_without_anything_new_are_a_boot_loop(tmp_path: Path) -> None:
             await actor.monitor.say("RESET", guest=True)
             await asyncio.sleep(0)
 
-    error = fault(tmp_path, acts, limits=Limits(resets=4, look=60))
+    error = fault(tmp_path, acts, limits=Limits(resets=4, look=60, burst=0))
     assert error.fault is Fault.BOOT_LOOP
     assert "4 resets" in error.message
     assert "phase windowsPE" in error.message
@@ -201,7 +201,7 @@ def test_a_new_beacon_between_resets_is_progress(tmp_path: Path) -> None:
         assert actor.watcher
         assert actor.watcher.resets == 1
 
-    play(tmp_path, acts, limits=Limits(resets=2, look=60), then=nothing)
+    play(tmp_path, acts, limits=Limits(resets=2, look=60, burst=0), then=nothing)
 
 
 def test_powering_off_early_is_a_fault_and_later_is_not(tmp_path: Path) -> None:
@@ -390,3 +390,18 @@ def test_a_key_is_pressed_when_it_is_asked_for_and_never_else(
     tmp_path: Path, texts: tuple[str, ...], presses: int
 ) -> None:
     assert _presses(tmp_path, *texts) == presses
+
+
+def test_a_burst_of_resets_is_one(tmp_path: Path) -> None:
+    """A system that restarts tries several ways at once, and QEMU reports each."""
+
+    async def acts(actor: Actor) -> None:
+        for _ in range(6):
+            await actor.monitor.say("RESET", guest=True)
+            await asyncio.sleep(0)
+
+    async def once(actor: Actor) -> None:
+        assert actor.watcher
+        assert actor.watcher.resets == 1
+
+    play(tmp_path, acts, limits=Limits(resets=4, look=60, burst=60), then=once)
