@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         elif args.yaml:
             print(as_block(as_facts(medium)))
         else:
-            print(describe(medium))
+            print(describe(medium), end="")
     return 0
 
 

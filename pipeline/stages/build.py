@@ -50,6 +50,13 @@ class Build:
             )
         return self.medium.media
 
+    @property
+    def used_pins(self) -> tuple[Pin, ...]:
+        """The pins that the image names itself: medium, drivers, WinFsp, OpenSSH."""
+        image = self.image
+        names = (image.media, image.drivers.pin, image.winfsp, image.openssh)
+        return tuple(self.pins[name] for name in names if name)
+
     def folder(self, stage: str) -> Path:
         """The folder of a stage of this image."""
         return self.workspace.stage(self.image.name, stage)

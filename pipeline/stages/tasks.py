@@ -64,6 +64,9 @@ def _fetch(pin: str) -> None:
 
 def _licence(image: str) -> None:
     graph = Graph.load()
+    for pin in graph.build(image).used_pins:
+        if pin.warning:
+            print(f"warning: {image} uses {pin.name}: {pin.warning}", file=sys.stderr)
     if not graph.definitions.images[image].rehearsal and not graph.definitions.settings.accept_eula:
         raise PipelineError(
             f"{image} contains Windows: its licence terms have to be accepted once",

@@ -97,3 +97,18 @@ def test_the_doctor_names_what_is_missing(
     monkeypatch.setattr(doctor, "WANTED", {"thing": missing})
     assert main(["doctor"]) == 0
     assert "install thing" in capsys.readouterr().out
+
+
+def test_a_medium_on_a_server_is_read_by_ranges(capsys: pytest.CaptureFixture[str]) -> None:
+    """How little of a large one travels is tested in tests/integration/test_media.py."""
+    from tests.servers import Server, Site
+    from tests.unit.media.making import medium
+
+    site = Site(medium().read())
+    with Server(site) as server:
+        assert main(["media", server.url("windows.iso")]) == 0
+        assert main(["media", "--yaml", server.url("windows.iso")]) == 0
+    assert all(site.ranges)
+    said = capsys.readouterr().out
+    assert "  editions:" in said
+    assert "SERVERDATACENTER" in said

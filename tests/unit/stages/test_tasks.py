@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,17 @@ def test_an_action_turns_an_error_into_one_clean_line(monkeypatch: pytest.Monkey
     function, arguments, named = tasks.action("licence", image="toy")
     result = function(*arguments, **named)
     assert str(result.get_msg()).splitlines()[:2] == ["toy broke", "  hint: do this"]
+
+
+def test_a_pin_with_known_holes_is_named_before_anything_is_fetched(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = replace(graph.definitions.images["windows-11"], winfsp="winfsp-2.1")
+    definitions = replace(graph.definitions, images={"windows-11": image})
+    monkeypatch.setattr(Graph, "load", lambda: Graph(definitions, graph.workspace))
+    with pytest.raises(PipelineError, match="licence terms"):
+        tasks.ACTIONS["licence"]("windows-11")
+    assert "CVE-2026-3006" in capsys.readouterr().err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
