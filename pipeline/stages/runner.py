@@ -17,7 +17,8 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import canonical_json, sha256_bytes
 from pipeline.foundation.locks import lock
 from pipeline.foundation.progress import Progress
-from pipeline.foundation.units import human_bytes, human_seconds
+from pipeline.foundation.units import human_seconds
+from pipeline.machine.image import require_space
 from pipeline.stages.build import Build, Made, Stage, Work, outputs_of
 from pipeline.stages.plan import Examined, examine
 from pipeline.stages.receipts import Output, Receipt
@@ -44,15 +45,7 @@ def run_stage(build: Build, name: str, stages: Sequence[Stage], progress: Progre
 def _check_space(build: Build, stage: Stage) -> None:
     """Ask for disk space before it is needed, not when the guest's disk fills up."""
     needed = int(build.image.machine.disk * stage.disk_part)
-    folder = build.workspace.output
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise PipelineError(
-            f"{stage.name}:{build.image.name} needs {human_bytes(needed)} of disk space, "
-            f"{folder} has {human_bytes(free)}",
-            hint="free some space, or point GOLDEN_OUTPUT at a larger disk",
-        )
+    require_space(build.workspace.output, needed, f"{stage.name}:{build.image.name}")
 
 
 def _run(build: Build, item: Examined, progress: Progress) -> None:

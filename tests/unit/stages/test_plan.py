@@ -174,7 +174,7 @@ def test_a_killed_run_leaves_a_work_folder_that_the_next_one_clears(world: World
 
 def test_disk_space_is_asked_for_before_it_is_needed(world: World) -> None:
     world.stages[1] = replace(world.stages[1], disk_part=2.0**30)
-    with pytest.raises(PipelineError, match=r"disk:toy needs .* of disk space"):
+    with pytest.raises(PipelineError, match=r"disk:toy needs .* are free"):
         world.run()
     assert world.ran == ["paper"]
 
