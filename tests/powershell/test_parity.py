@@ -1,0 +1,179 @@
+"""The stand-in's agent and the PowerShell one report the same of the same plan.
+
+A rehearsal proves something about Windows only as far as the two agents agree. Seconds and wording
+are not compared; what else the contract leaves open stands in ``ALLOWED``, with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.powershell.fake_machine import ADMINISTRATORS, find_powershell
+from tests.powershell.parity import Report, Side, StandIn, Windows, without_linux
+from tests.powershell.parity_cases import CALLS, CASES, GOLDEN_SID, Case, from_payload, steps
+from tests.powershell.test_agent_restarts import PLANS
+
+pytestmark = pytest.mark.powershell
+
+LOCK = threading.Lock()  # the stand-in is patched for the whole process
+
+# Where the contract lets the agents differ: Windows' exit code, the stand-in's, and why.
+ALLOWED: dict[str, tuple[int, int, str]] = {
+    "script-1-2Apply": (0, 1, "the stand-in has no PowerShell, and does not pretend to"),
+    "folder-1-1Test": (1, 3, "a folder where a file should be: just looking, wrong is as true"),
+    "folder-2-1Test": (1, 3, "the same, where nothing should be"),
+    "acl-of-a-new-content-2-1Apply": (0, 0, "Windows keeps the access list of a replaced file"),
+    "no-drive-1-1Test": (3, 1, "a drive that is not there: a file is missing, or cannot be"),
+    "interpreter is 'stand-in'": (2, 1, "scripts for the stand-in run in the rehearsal only"),
+}
+# Where the stand-in does not keep the contract; each of these fails until it does.
+BREAKS = {
+    "numbers-as-texts-2-1Test": "a number and its text are the same data of a DWord",
+    "numbers-as-texts-2-2Apply": "a number and its text are the same data of a DWord",
+    "numbers-as-texts-3-1Test": "a number and its text are the same data of a DWord",
+    "numbers-as-texts-3-2Apply": "a number and its text are the same data of a DWord",
+    "driver-older-2-1Apply": "an older package can be in the store beside a newer one",
+    "driver-older-2-2Test": "an older package can be in the store beside a newer one",
+}
+# Plans that the stand-in runs, though they are to be refused; by what the other agent says of them.
+TAKEN = (
+    "when is 'sometimes'",
+    "the key ",
+    "the first payload is not",
+    "not the number of an update",
+    "exactly one of payloads, content and ensure",
+    "not below HKLM",
+    "is not a DWord",
+    "type is 'Dword'",
+    "identity is not a SID",
+    "rights are neither",
+    "not the name of a service",
+    "start is 'automatic'",
+)
+
+
+def taken(made: Any, message: str) -> bool:
+    """Whether the stand-in takes this plan for one that it understands."""
+    if "whem" in message:
+        return False
+    drive = r"C:\\a.msi" in json.dumps(made)
+    return drive or message.startswith(TAKEN) or message.endswith(TAKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run to be made on both sides."""
+
+    name: str
+    words: Sequence[str]
+
+
+def runs_of(case: Case, side: Side) -> list[Job]:
+    """The runs of a case, on a side where all that they need is put in place."""
+    found = []
+    for number, made in enumerate(case.plans(side), 1):
+        name = f"{case.name}-{number}"
+        plan = side.plan(name, json.dumps({"schema": 1, "name": case.name, "steps": made}))
+        for turn, mode in enumerate(case.modes, 1):
+            found.append(Job(f"{name}-{turn}{mode}", ["-Mode", mode, "-Plan", plan]))
+    return found
+
+
+def refusals(side: Side) -> list[Job]:
+    """Plans and calls that are to be refused, and a few calls that are not."""
+    runs_of(Case("empty", steps()), side)
+    runs_of(Case("file-payload", from_payload), side)
+    found = []
+    for number, (made, _) in enumerate(PLANS):
+        text = made if isinstance(made, str) else json.dumps(made)
+        plan = side.plan(f"plan-{number}", text)
+        found.append(Job(f"plan-{number}", ["-Mode", "Apply", "-Plan", plan]))
+    return found + [Job(f"call-{name}", words) for name, words in CALLS.items()]
+
+
+def some(cases: Sequence[Case]) -> Callable[[Side], list[Job]]:
+    return lambda side: [job for case in cases for job in runs_of(case, side)]
+
+
+# Each group has a machine of its own, so that they can run at the same time.
+GROUPS = (some(CASES[:9]), some(CASES[9:]), refusals)
+Reports = dict[str, tuple[Report, Report]]
+
+
+def compare(group: Callable[[Side], list[Job]], folder: Path) -> Reports:
+    """By the name of each run of a group: Windows' report and the stand-in's."""
+    windows, stand_in = Windows(folder / "windows"), StandIn(folder / "stand-in")
+    windows.machine.change(groups={ADMINISTRATORS: [GOLDEN_SID], "S-1-5-32-545": [GOLDEN_SID]})
+    wanted = group(windows)
+    ran = windows.run([job.words for job in wanted])
+    with LOCK, without_linux(stand_in, folder):
+        others = stand_in.run([job.words for job in group(stand_in)])
+    return {job.name: (one, other) for job, one, other in zip(wanted, ran, others, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    if find_powershell() is None:
+        pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
+    folders = [tmp_path_factory.mktemp("parity") for _ in GROUPS]
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(compare, GROUPS, folders)
+        return {name: pair for group in found for name, pair in group.items()}
+
+
+def marked(name: str, reason: str | None) -> Any:
+    """The parameter of a test that is known to fail when there is a reason."""
+    return pytest.param(name, marks=pytest.mark.xfail(reason=reason)) if reason else name
+
+
+def case_names() -> list[Any]:
+    """The runs of all cases, which need a machine to be written down."""
+    with tempfile.TemporaryDirectory() as folder:
+        side = StandIn(Path(folder))
+        found = [job.name for case in CASES for job in runs_of(case, side)]
+    return [marked(name, BREAKS.get(name)) for name in found if name not in ALLOWED]
+
+
+@pytest.mark.parametrize("name", case_names())
+def test_both_report_the_same(reports: Reports, name: str) -> None:
+    windows, stand_in = reports[name]
+    assert windows.unlike == ()
+    assert stand_in == windows
+
+
+REFUSED = [(f"plan-{number}", *pair) for number, pair in enumerate(PLANS)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        marked(name, "the stand-in runs it" if taken(made, message) else None)
+        for name, made, message in REFUSED
+        if message not in ALLOWED
+    ],
+)
+def test_both_refuse_a_plan_and_touch_nothing(reports: Reports, name: str) -> None:
+    assert reports[name] == (Report(2), Report(2))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_both_understand_their_arguments_alike(reports: Reports, name: str) -> None:
+    windows, stand_in = reports[f"call-{name}"]
+    assert stand_in == windows
+    assert windows.exit == {"any-case": 0, "folders": 1}.get(name, 2)
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_the_contract_leaves_open(reports: Reports, name: str) -> None:
+    windows, stand_in, _reason = ALLOWED[name]
+    run = next((run for run, _, message in REFUSED if message == name), name)
+    assert [report.exit for report in reports[run]] == [windows, stand_in]
