@@ -88,8 +88,9 @@ class Guest:
             raise GuestUnreachable(
                 f"the connection broke during: {_shown(command)}: {error}"
             ) from error
-        code = -1 if done.returncode is None else done.returncode
-        return Result(code, _text(done.stdout), without_clixml(_text(done.stderr)))
+        if done.returncode is None:  # the channel closed and nobody said how it ended
+            raise GuestUnreachable(f"the connection broke during: {_shown(command)}")
+        return Result(done.returncode, _text(done.stdout), without_clixml(_text(done.stderr)))
 
     async def powershell(self, script: str, deadline: float = COMMAND_DEADLINE) -> Result:
         """Run PowerShell: a short script on the command line, a long one from a file.

@@ -335,9 +335,6 @@ def test_a_restart_that_waits_is_asked_for_and_taken(machine: FakeMachine) -> No
     assert seen[:2] == [{"restart": "changed", "note": "changed"}, 1]
 
 
-@pytest.mark.xfail(
-    reason="asyncssh ends a command whose connection broke without a code, which is taken for -1"
-)
 def test_a_machine_that_goes_away_is_no_failed_plan(machine: FakeMachine) -> None:
     """A power cut in the middle of a run is told as one, not as an agent that went wrong."""
     machine.change(programs={"msiexec.exe": {"hang": True}})
