@@ -160,4 +160,6 @@ def _environment(
             problems.add(Place("GOLDEN_IMAGES"), "", text)
     if names:
         overrides["build"] = tuple(names)
+    if layers := environ.get("GOLDEN_LAYERS"):
+        overrides["layers"] = layers
     return overrides

@@ -263,6 +263,13 @@ class Settings:
     """Microsoft's licence terms are accepted; ``GOLDEN_ACCEPT_EULA=1`` overrides."""
     rebuild_before_expiry_days: rules.Days = 14
     """How long before an evaluation ends its image is built anew."""
+    stores: tuple[rules.Line, ...] = ()
+    """Where finished versions also go: folders, ``oci://registry/repository``."""
+    layers: rules.Line | None = None
+    """Where installed and provisioned disks are kept for other hosts: a folder, or ``oci://…``;
+    ``GOLDEN_LAYERS`` overrides."""
+    signing_key: rules.Line | None = None
+    """The OpenSSH private key that signs versions; left out, one is made under ``output/keys``."""
 
 
 @dataclass(frozen=True, slots=True)

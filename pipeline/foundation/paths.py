@@ -78,6 +78,21 @@ class Workspace:
         """The list of what is published."""
         return self.published / "index.json"
 
+    @property
+    def pulled(self) -> Path:
+        """Pulled versions, in the layout of a store: ``<image>/<version>/``."""
+        return self.cache / "images"
+
+    @property
+    def instances(self) -> Path:
+        """Running copies of images, one folder each."""
+        return self.output / "instances"
+
+    @property
+    def keys(self) -> Path:
+        """Keys that this host signs with; never published."""
+        return self.output / "keys"
+
     def build(self, image: str) -> Path:
         """Everything that is built for one image."""
         return self.output / "build" / image

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.definitions.model import Definitions, Image, MediaFacts, Pin, Settings
 from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.files import sha256_file
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Progress, Silent
 from pipeline.stages.receipts import Output, Receipt, load
@@ -145,8 +146,6 @@ class Stage:
 
 def outputs_of(folder: Path, names: tuple[str, ...]) -> tuple[Output, ...]:
     """The outputs of a stage with size and digest, read from its folder."""
-    from pipeline.foundation.files import sha256_file
-
     return tuple(
         Output(name, (folder / name).stat().st_size, sha256_file(folder / name)) for name in names
     )

@@ -70,7 +70,14 @@ async def _check(work: Work) -> tuple[Sequence[Result], Mapping[str, float]]:
 def make(work: Work) -> Made:
     """Run all checks; raises with those that failed."""
     results, timings = run(_check(work))
+    return concluded(work, results, timings)
+
+
+def concluded(
+    work: Work, results: Sequence[Result], timings: Mapping[str, float] | None = None
+) -> Made:
+    """Keep the results, as outputs and as evidence; raises with those that failed."""
     names = checks.save(work.folder, results)
     checks.save(work.evidence, results)
     checks.require(work.build.image.name, results)
-    return Made(names, facts=checks.summary(results), timings=timings)
+    return Made(names, facts=checks.summary(results), timings=timings or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +36,20 @@ class Sources:
 
     def drivers(self, pin: str, driver: str) -> Sequence[Driver]:
         """The packages in a driver's folder for this release and architecture."""
-        from pipeline.inputs.drivers import read_drivers
-
         build = self.build
         disc = artifacts.require(build.pins[pin], build.workspace)
-        return read_drivers(disc, build.image.release, build.facts.architecture, [driver])
+        return _drivers(disc, build.image.release, build.facts.architecture, driver)
+
+
+@functools.cache
+def _drivers(disc: Path, release: str, architecture: str, driver: str) -> tuple[Driver, ...]:
+    """Read once a process: plans are resolved for provision, check and prove, and discs are large.
+
+    A verified artifact never changes under its path.
+    """
+    from pipeline.inputs.drivers import read_drivers
+
+    return read_drivers(disc, release, architecture, [driver])
 
 
 def identity(build: Build, plan: Plan) -> dict[str, Any]:

@@ -15,8 +15,6 @@ from pipeline.stages.build import Build, Stage
 from pipeline.stages.difference import changes
 from pipeline.stages.receipts import Inputs, Receipt, stage_id
 
-SHOWN_CHANGES = 5
-
 
 class State(StrEnum):
     """What becomes of a stage."""

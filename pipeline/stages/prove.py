@@ -24,7 +24,7 @@ from pipeline.machine.loop import run
 from pipeline.machine.spec import MachineSpec, Share
 from pipeline.machine.watch import Phase
 from pipeline.stages.build import Made, Work
-from pipeline.stages.check import round_trip
+from pipeline.stages.check import concluded, round_trip
 from pipeline.stages.clone import CHECKS, HOST_NAME, INSTANCE, LIMA_CHECKS, Clone
 from pipeline.stages.jobs import look
 from pipeline.stages.session import (
@@ -158,8 +158,4 @@ async def _prove(work: Work) -> Sequence[Result]:
 
 def make(work: Work) -> Made:
     """Run all checks on the clones; raises with those that failed."""
-    results = run(_prove(work))
-    names = checks.save(work.folder, results)
-    checks.save(work.evidence, results)
-    checks.require(work.build.image.name, results)
-    return Made(names, facts=checks.summary(results))
+    return concluded(work, run(_prove(work)))

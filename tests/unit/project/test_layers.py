@@ -19,6 +19,7 @@ LAYERS = [
     "guest",
     "rehearsal",
     "publishing",
+    "instances",
     "stages",
     "cli",
 ]
@@ -33,6 +34,10 @@ HOMES = {
     "qemu": ["machine/"],
     "asyncssh": ["guest/"],
     "jinja2": ["answers/", "publishing/"],
+    "oras": ["publishing/stores/oci.py"],
+    "cyclonedx": ["publishing/bom.py"],
+    "ruamel": ["definitions/"],
+    "rich": ["foundation/progress.py"],
 }
 MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
 
