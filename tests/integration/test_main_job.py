@@ -35,6 +35,7 @@ from pipeline.stages.session import (
     session,
 )
 from tests.integration.checkout import Checkout, executed, processes, stages
+from tests.integration.published import offer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
@@ -109,6 +110,8 @@ def test_the_published_disk_is_whole_and_compressed(checkout: Checkout, image: s
     assert manifest["checks"]["passed"] > 20
     index = json.loads(checkout.workspace.catalog.read_text())
     assert index["images"][image]["newest"] == folder.name
+    if image == IMAGE:
+        offer(checkout.workspace, folder)
 
 
 def test_nothing_published_or_kept_holds_a_secret(checkout: Checkout) -> None:
