@@ -37,6 +37,7 @@ HOMES = {
     "oras": ["publishing/stores/oci.py"],
     "cyclonedx": ["publishing/bom.py"],
     "ruamel": ["definitions/"],
+    "PIL": ["publishing/film.py"],
     "rich": ["foundation/progress.py"],
 }
 MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
