@@ -7,6 +7,7 @@ the watch hold while the machine lives. Nothing here starts or cleans up anythin
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections import deque
@@ -115,10 +116,23 @@ class Machine:
         await self.monitor.execute("screendump", filename=str(path))
         return path
 
+    async def disk_traffic(self) -> tuple[int, int]:
+        """Bytes that the guest has read from and written to disks and CDs since the start."""
+        stats = [entry["stats"] for entry in await self.monitor.execute("query-blockstats")]
+        read = sum(int(stat.get("rd_bytes", 0)) for stat in stats)
+        return read, sum(int(stat["wr_bytes"]) for stat in stats)
+
     async def disk_written(self) -> int:
-        """Bytes that the guest has written to its disks since the start."""
-        stats = await self.monitor.execute("query-blockstats")
-        return sum(int(entry["stats"]["wr_bytes"]) for entry in stats)
+        """Bytes that the guest has written since the start."""
+        return (await self.disk_traffic())[1]
+
+    def cpu_seconds(self) -> float | None:
+        """Processor time that QEMU has used; ``None`` when nobody can say."""
+        try:
+            words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except (OSError, AttributeError):
+            return None
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     # The end
 

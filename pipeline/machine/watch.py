@@ -9,21 +9,21 @@ Goes in: the phases that are expected and the limits. Comes out: the time each p
 from __future__ import annotations
 
 import asyncio
-import math
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.process import ending
 from pipeline.foundation.progress import Progress
 from pipeline.foundation.units import human_bytes, human_seconds
-from pipeline.machine.console import parse_beacon
+from pipeline.machine.course import Limits, Phase, Watcher
+from pipeline.machine.faults import Fault, MachineFault
 from pipeline.machine.machine import Machine
+
+__all__ = ["Fault", "Limits", "MachineFault", "Phase", "Watcher", "answer_cd_prompt", "watch"]
 
 CD_PROMPT = re.compile(r"Press any key to boot from (CD|DVD)", re.IGNORECASE)
 # OVMF, SeaBIOS, and the shell that OVMF falls back to.
@@ -33,133 +33,8 @@ NOTHING_BOOTS = re.compile(
 DOTS_BEFORE_ANOTHER_PRESS = 2
 # QEMU's death takes monitor and sidecars with it: after this long it shows whose death it was.
 SETTLING = 1.0
-
-
-class Fault(StrEnum):
-    """The ways in which a machine goes wrong."""
-
-    NOTHING_BOOTS = "no-bootable-device"
-    BOOT_LOOP = "boot-loop"
-    PANIC = "guest-panic"
-    POWERED_OFF = "powered-off-early"
-    QEMU_DIED = "qemu-died"
-    SIDECAR_DIED = "sidecar-died"
-    PHASE_TOO_LONG = "phase-too-long"
-    NO_PROGRESS = "no-progress"
-    DISK_ERROR = "disk-error"
-
-
-class MachineFault(PipelineError):
-    """Something that the watch saw; ``fault`` names its kind."""
-
-    def __init__(self, fault: Fault, message: str, machine: Machine, hint: str = "") -> None:
-        super().__init__(message, hint=hint, evidence=machine.evidence)
-        self.fault = fault
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A stretch of a machine's life, which begins when ``begins`` matches a line on the console.
-
-    An empty pattern: it begins by itself when it is the first one, else when the host says so
-    (``Watcher.enter``). Phases may be skipped, never gone back to.
-    """
-
-    name: str
-    deadline: float
-    begins: str = ""
-    expected: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When to lose patience, and how often to look; seconds."""
-
-    resets: int = 4  # without a phase or beacon that is new
-    burst: float = 1.0  # a system tries several ways to restart: their events are one reset
-    idle: float = 900.0
-    look: float = 2.0
-    screen: float = 60.0
-
-
-class Watcher:
-    """What is known of the machine's course."""
-
-    def __init__(self, machine: Machine, phases: Sequence[Phase], progress: Progress) -> None:
-        self.machine = machine
-        self.phases = tuple(phases)
-        self.progress = progress
-        self.timings: dict[str, float] = {}
-        self.powering_off = False
-        self.resets = 0
-        self._last_reset = -math.inf
-        self._index = -1
-        self._began = time.monotonic()
-        self._news: set[str] = set()
-        self._begun = asyncio.Event()
-
-    @property
-    def phase(self) -> Phase:
-        """The present phase."""
-        return self.phases[self._index]
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the present phase began."""
-        return time.monotonic() - self._began
-
-    def enter(self, name: str) -> None:
-        """Begin a phase from the host's side (SSH answers, the plan runs …)."""
-        names = [phase.name for phase in self.phases]
-        self._enter(names.index(name))
-
-    def _enter(self, index: int) -> None:
-        if index <= self._index:
-            return
-        self.close()
-        self._index, self._began, self.resets = index, time.monotonic(), 0
-        self.progress.phase(self.phase.name, self.phase.expected)
-        self._begun.set()
-
-    def close(self) -> None:
-        """Note the time of the present phase."""
-        if self._index >= 0:
-            self.timings[self.phase.name] = round(self.elapsed, 2)
-
-    def expect_power_off(self) -> None:
-        """From now on a guest that shuts itself down does what it should."""
-        self.powering_off = True
-
-    def saw(self, line: str) -> None:
-        """Take a console line: it may begin a phase, or be a beacon that is new."""
-        for index, phase in enumerate(self.phases):
-            if index > self._index and phase.begins and re.search(phase.begins, line):
-                self._enter(index)
-        if (beacon := parse_beacon(line)) and beacon.text not in self._news:
-            self._news.add(beacon.text)
-            self.resets = 0
-
-    def reset(self, limits: Limits) -> int:
-        """Take a reset; gives how many there were without anything new."""
-        now = time.monotonic()
-        if now - self._last_reset >= limits.burst:
-            self._last_reset = now
-            self.resets += 1
-            self.progress.event("guest reset")
-        return self.resets
-
-    async def new_phase(self) -> None:
-        """Wait until another phase begins."""
-        self._begun.clear()
-        await self._begun.wait()
-
-    def fault(self, fault: Fault, what: str, hint: str = "") -> MachineFault:
-        """The error for ``fault``: ``NAME: WHAT, in phase PHASE``."""
-        name = self.machine.spec.name
-        where = f" (phase {self.phase.name}, after {human_seconds(self.elapsed)})"
-        first, _, rest = what.partition("\n")
-        message = f"{name}: {first}{where}" + (f"\n{rest}" if rest else "")
-        return MachineFault(fault, message, self.machine, hint)
+# Of one processor: a guest that waits for a key uses less, one that works or is starved more.
+RESTING = 0.1
 
 
 async def answer_cd_prompt(machine: Machine) -> None:
@@ -236,47 +111,80 @@ async def _sidecars(watcher: Watcher) -> None:
     await asyncio.gather(*(one(side.name, side.process) for side in watcher.machine.sidecars))
 
 
-async def _deadlines(watcher: Watcher) -> None:
-    while True:
-        left = watcher.phase.deadline - watcher.elapsed
-        try:
-            async with asyncio.timeout(max(left, 0)):
-                await watcher.new_phase()
-        except TimeoutError:
-            what = f"not done within {human_seconds(watcher.phase.deadline)}"
-            raise watcher.fault(Fault.PHASE_TOO_LONG, what, _last(watcher)) from None
+async def _deadlines(watcher: Watcher, limits: Limits) -> None:
+    while (left := watcher.phase.deadline - watcher.elapsed) > 0:
+        await _phase_or(min(left, limits.look, watcher.clock.GAP / 4), watcher)
+        if jump := watcher.clock.jump():
+            watcher.progress.event(f"the host's clock moved by {jump:+.0f} s: no deadline minds")
+    what = f"not done within {human_seconds(watcher.phase.deadline)}"
+    raise watcher.fault(Fault.PHASE_TOO_LONG, what, watcher.last_words())
 
 
-def _last(watcher: Watcher) -> str:
-    """The most telling of what the guest said."""
-    console = watcher.machine.console
-    lines, beacons = console.since(0), console.beacons
-    if not lines:
-        return "the console is empty"
-    last = f"the console's last line is {lines[-1]!r}"
-    return f"the last beacon was {beacons[-1].text!r}; {last}" if beacons else last
+async def _phase_or(seconds: float, watcher: Watcher) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await watcher.new_phase()
+
+
+class _Motion:
+    """When something last moved: disk, console, screen; and how busy the processors were since."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self.machine = watcher.machine
+        self.written = 0
+        self.shot: Path | None = None
+        self._seen: tuple[int, int, int] = (0, 0, 0)
+        self._phase = ""
+        self._shot_at = 0.0
+        self._moved()
+
+    def _moved(self) -> None:
+        self._at = self.watcher.clock.now()
+        self._cpu = self.machine.cpu_seconds()
+
+    async def look(self, limits: Limits) -> float:
+        """Look once; gives the seconds for which nothing has moved."""
+        now = self.watcher.clock.now()
+        read, self.written = await self.machine.disk_traffic()
+        look = (read, self.written, self.machine.console.received)
+        if look != self._seen:
+            self._seen = look
+            self._moved()
+        phase = self.watcher.phase.name
+        if phase != self._phase or now - self._shot_at >= limits.screen:
+            self._shot_at, self._phase = now, phase
+            if shot := await self.machine.screenshot(phase):
+                self.shot = shot
+                self._moved()
+        return now - self._at
+
+    def rests(self, still: float) -> bool:
+        """Whether the guest's processors did next to nothing meanwhile."""
+        now = self.machine.cpu_seconds()
+        if now is None or self._cpu is None:
+            return False
+        return now - self._cpu < still * RESTING
 
 
 async def _progress(watcher: Watcher, limits: Limits) -> None:
     """Look at disk, console and screen; nothing new in any of them for too long is a fault."""
-    machine = watcher.machine
-    seen: tuple[int, int] = (0, 0)
-    moved = shot = time.monotonic()
-    phase = ""
-    while machine.alive:
-        now = time.monotonic()
-        written = await machine.disk_written()
-        if (look := (written, machine.console.received)) != seen:
-            seen, moved = look, now
-        if watcher.phase.name != phase or now - shot >= limits.screen:
-            shot, phase = now, watcher.phase.name
-            if await machine.screenshot(phase):
-                moved = now
-        if now - moved >= limits.idle:
-            what = f"nothing has moved for {human_seconds(now - moved)}: disk, console, screen"
-            raise watcher.fault(Fault.NO_PROGRESS, what, _last(watcher))
-        watcher.progress.update(f"{human_bytes(written)} written")
+    motion = _Motion(watcher)
+    while watcher.machine.alive:
+        still = await motion.look(limits)
+        what = f"nothing has moved for {human_seconds(still)}: disk, console, screen"
+        if watcher.phase.alone and still >= limits.quiet and motion.rests(still):
+            what = f"Setup waits for somebody, or hangs: {what}, and the processors rest"
+            raise watcher.fault(Fault.WAITS, what, _what_it_shows(watcher, motion))
+        if still >= limits.idle:
+            raise watcher.fault(Fault.NO_PROGRESS, what, _what_it_shows(watcher, motion))
+        watcher.progress.update(f"{human_bytes(motion.written)} written")
         await asyncio.sleep(limits.look)
+
+
+def _what_it_shows(watcher: Watcher, motion: _Motion) -> str:
+    screen = f"the screen is {motion.shot.name}; " if motion.shot else ""
+    return screen + watcher.last_words()
 
 
 async def _while_alive(machine: Machine, work: Awaitable[None]) -> None:
@@ -308,7 +216,7 @@ async def watch(
         _events(watcher, limits),
         _process(watcher),
         _sidecars(watcher),
-        _deadlines(watcher),
+        _deadlines(watcher, limits),
         _while_alive(machine, _progress(watcher, limits)),
         *(_while_alive(machine, job(machine)) for job in also),
     ]

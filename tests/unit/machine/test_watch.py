@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +20,7 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.progress import Silent
 from pipeline.foundation.units import Size
 from pipeline.machine.console import Console
+from pipeline.machine.course import Clock
 from pipeline.machine.machine import Machine
 from pipeline.machine.monitor import MonitorFailed
 from pipeline.machine.sidecars import Sidecar
@@ -45,6 +49,7 @@ class FakeProcess:
 
     def __init__(self) -> None:
         self.returncode: int | None = None
+        self.pid = 0  # nobody
         self._ended = asyncio.Event()
 
     async def wait(self) -> int | None:
@@ -277,6 +282,107 @@ def test_the_next_phase_brings_its_own_deadline(tmp_path: Path) -> None:
 def test_nothing_moving_for_too_long_is_a_fault(tmp_path: Path) -> None:
     error = fault(tmp_path, lambda actor: actor.say("x\n"), limits=Limits(idle=0.05, look=0.01))
     assert error.fault is Fault.NO_PROGRESS
+    assert "0000-firmware.png" in error.hint
+    assert "'x'" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("alone", "cpu", "named"),
+    [
+        (True, 0.001, Fault.WAITS),
+        (True, 1.0, Fault.NO_PROGRESS),  # busy, and gets nowhere
+        (False, 0.001, Fault.NO_PROGRESS),  # the host works: nobody is asked for a key
+        (True, None, Fault.NO_PROGRESS),  # nobody can say how busy it is
+    ],
+)
+def test_setup_waiting_for_a_human_is_told_from_a_hang(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    alone: bool,
+    cpu: float | None,
+    named: Fault,
+) -> None:
+    used = itertools.count()
+    seconds = lambda self: None if cpu is None else cpu * next(used)  # noqa: E731
+    monkeypatch.setattr(Machine, "cpu_seconds", seconds)
+    error = fault(
+        tmp_path,
+        lambda actor: actor.say("Where do you want to install Windows?\r\n"),
+        phases=(Phase("windowsPE", 600, alone=alone),),
+        limits=Limits(quiet=0.1, idle=0.4, look=0.01),
+    )
+    assert error.fault is named
+    assert "nothing has moved for" in error.message
+    assert ("waits for somebody" in error.message) == (named is Fault.WAITS)
+    assert "Where do you want to install Windows?" in error.hint
+
+
+def test_the_processor_time_of_a_process_is_read(tmp_path: Path) -> None:
+    async def main() -> None:
+        actor = Actor(tmp_path)
+        actor.process.pid = os.getpid()
+        used = actor.machine.cpu_seconds()
+        assert used is not None
+        assert 0 < used <= time.process_time() + 1
+        actor.process.pid = 0
+        assert actor.machine.cpu_seconds() is None
+
+    asyncio.run(main())
+
+
+class Hands:
+    """Clocks whose hands a test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monotonic, self.wall = 1000.0, 1_700_000_000.0
+        monkeypatch.setattr("pipeline.machine.course.time.monotonic", lambda: self.monotonic)
+        monkeypatch.setattr("pipeline.machine.course.time.time", lambda: self.wall)
+
+    def run(self, seconds: float) -> None:
+        self.monotonic += seconds
+        self.wall += seconds
+
+
+def test_time_that_nobody_saw_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    hands = Hands(monkeypatch)
+    clock = Clock()
+    began = clock.now()
+    for _ in range(10):
+        hands.run(5)
+        clock.now()
+    hands.run(3600)  # stopped, and continued
+    clock.now()
+    hands.run(5)
+    assert clock.now() - began == pytest.approx(55)
+    assert clock.jump() == 0
+
+
+@pytest.mark.parametrize("jump", [3600.0, -7200.0, 5.0])
+def test_a_wall_clock_that_jumps_moves_no_deadline(
+    monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    hands = Hands(monkeypatch)
+    clock = Clock()
+    began = clock.now()
+    hands.wall += jump  # set by hand or by NTP, or the host slept
+    assert clock.now() == began
+    assert clock.jump() == (jump if abs(jump) > 30 else 0)
+    assert clock.jump() == 0
+
+
+def test_a_clock_jump_is_said_and_nothing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "event", lambda self, text: said.append(text))
+    wall = time.time
+
+    async def acts(actor: Actor) -> None:
+        monkeypatch.setattr("pipeline.machine.course.time.time", lambda: wall() + 7200)
+        await asyncio.sleep(0.1)
+
+    play(tmp_path, acts, then=lambda _: asyncio.sleep(0))
+    assert [text for text in said if "clock moved by +7200 s" in text]
 
 
 @pytest.mark.parametrize("moving", ["disk", "console"])
