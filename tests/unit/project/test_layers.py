@@ -38,6 +38,7 @@ HOMES = {
     "cyclonedx": ["publishing/bom.py"],
     "ruamel": ["definitions/"],
     "PIL": ["publishing/film.py"],
+    "zstandard": ["publishing/archive.py"],
     "rich": ["foundation/progress.py"],
 }
 MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
