@@ -8,6 +8,7 @@ inside: a guest that has to be cut off leaves a disk that nobody trusts.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,20 @@ POWER_OFF = "shutdown.exe /s /t 2 /f"
 Job = Callable[[Machine], Awaitable[None]]
 
 
+def _patience_wanted() -> float:
+    """The number in ``GOLDEN_PATIENCE``; 1 when there is none."""
+    text = os.environ.get("GOLDEN_PATIENCE") or "1"
+    try:
+        times = float(text)
+    except ValueError:
+        times = 0
+    if not 0 < times < 1000:
+        raise PipelineError(
+            f"GOLDEN_PATIENCE is {text!r}, not a number above 0", hint="2 waits twice as long"
+        )
+    return times
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long things may take: ``factor`` for slow hosts, ``idle`` seconds without any news."""
@@ -38,12 +53,17 @@ class Patience:
 
     @classmethod
     def of(cls, build: Build) -> Patience:
-        """Windows takes hours under emulation, minutes with KVM; a rehearsal is always quick."""
+        """Windows takes hours under emulation, minutes with KVM; a rehearsal is always quick.
+
+        ``GOLDEN_PATIENCE`` multiplies all of it: 2 on a slow host.
+        """
+        times = _patience_wanted()
         if build.image.rehearsal:
-            return cls(0.25, 150)
+            return cls(0.25 * times, 150 * times)
         from pipeline.machine.accelerator import choose
 
-        return cls(1.0 if choose(build.workspace).name == "kvm" else 8.0, 1800)
+        kvm = choose(build.workspace).name == "kvm"
+        return cls((1.0 if kvm else 8.0) * times, 1800 * times)
 
     def phase(self, name: str, minutes: float, begins: str = "") -> Phase:
         """A phase that takes at most so many minutes on a host with KVM."""
