@@ -105,26 +105,29 @@ def run(
     cwd: Path | None = None,
     ok: Sequence[int] = (0,),
     hint: str = "",
+    stdin: Path = Path(os.devnull),
 ) -> Finished:
     """Run a program to its end; stderr (and stdout, when ``log`` is given) goes to the log.
 
-    ``deadline`` is in seconds. Raises :class:`ProgramFailed`, or :class:`MissingRequirement` when
+    ``deadline`` is in seconds; ``stdin`` a file to read, for programs that take nothing else.
+    Raises :class:`ProgramFailed`, or :class:`MissingRequirement` when
     there is no such program.
     """
     program = find_program(os.fspath(argv[0]))
     command = [os.fspath(program), *_words(argv[1:])]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=environment(env),
-            cwd=cwd,
-            timeout=deadline,
-            check=False,
-        )
+        with stdin.open("rb") as source:
+            done = subprocess.run(
+                command,
+                stdin=source,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=environment(env),
+                cwd=cwd,
+                timeout=deadline,
+                check=False,
+            )
     except subprocess.TimeoutExpired as expired:
         seen = (expired.stdout or b"") + (expired.stderr or b"")
         text = seen.decode(errors="replace") if isinstance(seen, bytes) else seen
