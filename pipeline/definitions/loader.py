@@ -1,6 +1,6 @@
 """All definitions of a workspace, read and checked against each other.
 
-Goes in: ``images/*.yaml``, ``checksums/*.yaml``, ``golden.yaml`` when there is one, and two
+Goes in: ``images/*.yaml``, ``checksums/*.yaml``, ``golden.yaml`` when there is one, and a few
 variables of the environment. Comes out: :class:`Definitions`, or one error that lists every
 problem of every file with its line and column.
 """
@@ -50,11 +50,12 @@ def load(workspace: Workspace, environ: Mapping[str, str] = os.environ) -> Defin
         if image is not None:
             check_image(image, known)
     overrides = _environment(environ, images, problems)
+    rebuild = _named("GOLDEN_REBUILD", environ, images, problems)
     if settings is not None:
         _known_images(settings, images, problems)
     if problems:
         raise DefinitionError(problems)
-    return _defined(images, pins, settings, overrides)
+    return replace(_defined(images, pins, settings, overrides), rebuild=rebuild)
 
 
 def _defined(
@@ -153,13 +154,26 @@ def _environment(
         problems.add(Place("GOLDEN_ACCEPT_EULA"), "", text)
     elif accept:
         overrides["accept_eula"] = accept == "1"
-    names = [name.strip() for name in environ.get("GOLDEN_IMAGES", "").split(",") if name.strip()]
+    if names := _named("GOLDEN_IMAGES", environ, images, problems):
+        overrides["build"] = names
+    if layers := environ.get("GOLDEN_LAYERS"):
+        overrides["layers"] = layers
+    if "GOLDEN_STORES" in environ:  # empty: none
+        overrides["stores"] = _words(environ["GOLDEN_STORES"])
+    return overrides
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _named(
+    variable: str, environ: Mapping[str, str], images: Mapping[str, Any], problems: Problems
+) -> tuple[str, ...]:
+    """The images that a variable of the environment names."""
+    names = _words(environ.get(variable, ""))
     for name in names:
         if name not in images:
             text = f"no such image in images/: {quoted(name)}{did_you_mean(name, images)}"
-            problems.add(Place("GOLDEN_IMAGES"), "", text)
-    if names:
-        overrides["build"] = tuple(names)
-    if layers := environ.get("GOLDEN_LAYERS"):
-        overrides["layers"] = layers
-    return overrides
+            problems.add(Place(variable), "", text)
+    return names

@@ -91,6 +91,9 @@ class Pin:
     """The size in bytes, where it is known."""
     upstream: rules.HttpsUrl | None = None
     """Where the next version shows up."""
+    etag: rules.Line | None = None
+    """What the publisher's server called this very file; another tag on the same address means
+    that it was replaced."""
     media: MediaFacts | None = None
     """For a Windows medium: what it is known to hold."""
     warning: rules.Line | None = None
@@ -264,7 +267,8 @@ class Settings:
     rebuild_before_expiry_days: rules.Days = 14
     """How long before an evaluation ends its image is built anew."""
     stores: tuple[rules.Line, ...] = ()
-    """Where finished versions also go: folders, ``oci://registry/repository``."""
+    """Where finished versions also go: folders, ``oci://registry/repository``; an ``https://``
+    address is only asked what is published there. ``GOLDEN_STORES=a,b`` overrides."""
     layers: rules.Line | None = None
     """Where installed and provisioned disks are kept for other hosts: a folder, or ``oci://…``;
     ``GOLDEN_LAYERS`` overrides."""
@@ -279,3 +283,5 @@ class Definitions:
     images: dict[str, Image] = field(default_factory=dict)
     pins: dict[str, Pin] = field(default_factory=dict)
     settings: Settings = Settings()
+    rebuild: tuple[str, ...] = ()
+    """The images that ``GOLDEN_REBUILD=a,b`` asks for although nothing changed."""

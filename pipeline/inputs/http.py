@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import requests.adapters
@@ -36,7 +36,7 @@ from pipeline.inputs.fetch_urls import (
 if TYPE_CHECKING:
     from pipeline.inputs.fetch_ranges import HttpFile
 
-__all__ = ["Answer", "Client", "Fetcher", "HttpError", "Limits", "get_bytes", "open_range"]
+__all__ = ["Answer", "Client", "Fetcher", "HttpError", "Limits", "get_bytes", "open_range", "whole"]
 
 # Some hosts answer browser-like names with a bot check, saved by the naive as an ISO.
 USER_AGENT = "golden-windows/0.1 (curl-compatible)"
@@ -160,6 +160,7 @@ class Client:
             if problem := redirect_problem(url, seen, MAX_REDIRECTS):
                 raise HttpError(f"{shown_url(source)}: {problem}")
             self._judge_downgrade(source, url)
+            headers = _fit_for(url, source, headers)
             seen.append(url)
 
     def _judge_downgrade(self, source: str, target: str) -> None:
@@ -204,6 +205,13 @@ class Client:
         return Answer(response.url, status, start, total, validator, body.read)
 
 
+def _fit_for(target: str, source: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """What another host may be sent: a token is for the host it was meant for."""
+    if urlsplit(target)[:2] == urlsplit(source)[:2]:
+        return headers
+    return {name: value for name, value in headers.items() if name != "Authorization"}
+
+
 def _joined(source: str, target: str) -> str:
     with contextlib.suppress(UnicodeError):  # header values arrive as if they were Latin-1
         target = target.encode("latin-1").decode()
@@ -246,10 +254,18 @@ def get_bytes(url: str, maximum: int, deadline: float, *, fetcher: Fetcher | Non
     """A small document, whole; an error when it is longer than ``maximum`` bytes or late."""
     with contextlib.ExitStack() as stack:
         source = fetcher or stack.enter_context(Client())
-        answer = stack.enter_context(source.get(url, within=deadline))
-        data = b"".join(answer.chunks(maximum + 1))
+        return whole(stack.enter_context(source.get(url, within=deadline)), maximum)
+
+
+def whole(answer: Answer, maximum: int) -> bytes:
+    """The body of a small document; an error when it is longer than ``maximum``, or cut short."""
+    data = b"".join(answer.chunks(maximum + 1))
+    where = shown_url(answer.url)
     if len(data) > maximum:
-        raise HttpError(f"{shown_url(url)}: longer than the {human_bytes(maximum)} expected of it")
+        raise HttpError(f"{where}: longer than the {human_bytes(maximum)} expected of it")
+    if answer.total not in (None, len(data)):
+        text = f"{where}: broke off at {len(data)} of {answer.total} bytes"
+        raise HttpError(text, transient=True)
     return data
 
 

@@ -5,6 +5,7 @@ Also what a stage is: a name, what it stands on, what goes in, and how it is mad
 
 from __future__ import annotations
 
+import datetime
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,14 +20,24 @@ from pipeline.foundation.progress import Progress, Silent
 from pipeline.stages.receipts import Output, Receipt, load
 
 
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Build:
-    """An image with its pins, the settings and the workspace."""
+    """An image with its pins, the settings and the workspace.
+
+    ``now`` is the day that decides what is about to expire; ``rebuild`` says that the image was
+    asked for anew although nothing changed.
+    """
 
     image: Image
     pins: Mapping[str, Pin]
     settings: Settings
     workspace: Workspace
+    now: datetime.datetime = field(default_factory=_now)
+    rebuild: bool = False
 
     @classmethod
     def of(cls, name: str, definitions: Definitions, workspace: Workspace) -> Build:
@@ -34,7 +45,8 @@ class Build:
         if name not in definitions.images:
             known = ", ".join(sorted(definitions.images))
             raise PipelineError(f"there is no image {name!r}", hint=f"images: {known}")
-        return cls(definitions.images[name], definitions.pins, definitions.settings, workspace)
+        image, anew = definitions.images[name], name in definitions.rebuild
+        return cls(image, definitions.pins, definitions.settings, workspace, rebuild=anew)
 
     @property
     def medium(self) -> Pin:
@@ -112,9 +124,10 @@ class Stage:
     the code it makes the stage's id. ``stands_on`` names the stages whose products it uses,
     ``after`` those that must have ended well before, ``artifacts`` the pins it reads. A stage with
     ``products`` is pure: the same inputs give the same bytes in these small files, so that what
-    stands on it depends on them and not on its receipt. ``elsewhere`` answers whether the product
-    for an id is there although no receipt is (the catalog). ``disk_part`` is the part of the
-    image's disk that it may write to the host's.
+    stands on it depends on them and not on its receipt. ``elsewhere`` answers, instead of the
+    receipt, what speaks against the product for an id (the catalogs); nothing when it is there and
+    good. ``worn`` says why a product of the right inputs is not good any more. ``disk_part`` is the
+    part of the image's disk that it may write to the host's.
     """
 
     name: str
@@ -126,7 +139,8 @@ class Stage:
     artifacts: Callable[[Build], tuple[str, ...]] = lambda _: ()
     products: tuple[str, ...] = ()
     disk_part: float = 0.0
-    elsewhere: Callable[[Build, str], bool] | None = None
+    elsewhere: Callable[[Build, str], tuple[str, ...]] | None = None
+    worn: Callable[[Build, Receipt], tuple[str, ...]] = lambda *_: ()
 
     def make(self, work: Work) -> Made:
         """Do the work; its code is imported only now."""

@@ -10,17 +10,8 @@ same inputs.
 
 from __future__ import annotations
 
-from pipeline.publishing import catalog
-from pipeline.stages import inputs, rendering
-from pipeline.stages.build import Build, Stage
-
-
-def is_published(build: Build, identifier: str) -> bool:
-    """Whether the catalog has a version made from exactly these inputs, and its files are there."""
-    workspace = build.workspace
-    entry = catalog.find(workspace.catalog, build.image.name, identifier)
-    return entry is not None and catalog.present(workspace.published, entry)
-
+from pipeline.stages import inputs, rendering, tonight
+from pipeline.stages.build import Stage
 
 MEDIA = Stage(
     "media",
@@ -51,6 +42,7 @@ INSTALL = Stage(
     after=("media",),
     artifacts=lambda build: (build.image.media,),
     disk_part=1 / 2,
+    worn=tonight.installed_too_long_ago,
 )
 PROVISION = Stage(
     "provision",
@@ -60,10 +52,17 @@ PROVISION = Stage(
     after=("render",),
     artifacts=lambda build: rendering.provision(build).pins(),
     disk_part=1 / 8,
+    worn=tonight.installed_too_long_ago,
 )
 CHECK = Stage("check", "checking", inputs.check, stands_on=("provision",))
 SEAL = Stage(
-    "seal", "sealing", inputs.seal, stands_on=("provision",), after=("check",), disk_part=1 / 8
+    "seal",
+    "sealing",
+    inputs.seal,
+    stands_on=("provision",),
+    after=("check",),
+    disk_part=1 / 8,
+    worn=tonight.installed_too_long_ago,
 )
 PROVE = Stage("prove", "proving a clone", inputs.prove, stands_on=("seal",))
 PUBLISH = Stage(
@@ -72,7 +71,7 @@ PUBLISH = Stage(
     inputs.publish,
     stands_on=("seal",),
     after=("check", "prove"),
-    elsewhere=is_published,
+    elsewhere=tonight.unpublished,
     disk_part=1 / 4,
 )
 

@@ -15,6 +15,9 @@ from pipeline.stages.build import Build, Stage
 from pipeline.stages.difference import changes
 from pipeline.stages.receipts import Inputs, Receipt, stage_id
 
+# What ``elsewhere`` answers when it knows of no product at all.
+ABSENT = ("its product is not in the catalog",)
+
 
 class State(StrEnum):
     """What becomes of a stage."""
@@ -80,18 +83,22 @@ def _reasons(build: Build, stage: Stage, inputs: Inputs, ids: Mapping[str, str])
         return ["never built here"]
     if receipt.id != stage_id(inputs):
         return _changed(receipt.inputs, inputs, ids) or ["the form of its inputs changed"]
-    return _missing(build, stage, receipt) + _replaced(build, receipt)
+    return [
+        *_missing(build, stage, receipt),
+        *_replaced(build, receipt),
+        *stage.worn(build, receipt),
+    ]
 
 
 def _examine(build: Build, stage: Stage, ids: dict[str, str]) -> Examined:
     inputs = {"revision": stage.revision, **stage.inputs(build, ids)}
     identifier = stage_id(inputs)
-    if stage.elsewhere is None:
-        reasons = _reasons(build, stage, inputs, ids)
-    elif stage.elsewhere(build, identifier):
-        reasons = []
-    else:
-        reasons = _reasons(build, stage, inputs, ids) or ["its product is not in the catalog"]
+    against = stage.elsewhere(build, identifier) if stage.elsewhere else None
+    reasons = [] if against == () else _reasons(build, stage, inputs, ids)
+    if against == ABSENT:
+        reasons = reasons or list(ABSENT)
+    elif against:
+        reasons = [*against, *(reason for reason in reasons if reason not in against)]
     ids[stage.name] = identifier
     return Examined(stage, identifier, inputs, not reasons, tuple(reasons))
 

@@ -27,7 +27,7 @@ from pipeline.foundation.paths import Workspace, shown
 from pipeline.foundation.process import die_with_parent, run_shown
 from pipeline.foundation.progress import reporter
 from pipeline.publishing import catalog
-from pipeline.stages import artifacts
+from pipeline.stages import artifacts, shelves
 from pipeline.stages.build import Build
 from pipeline.stages.graph import STAGES
 from pipeline.stages.plan import Decision, State, decide
@@ -82,9 +82,17 @@ def _stage(image: str, stage: str) -> None:
 
 def _built(image: str) -> None:
     """Say what is published now, whether it was built in this run or before."""
-    workspace = Graph.load().workspace
-    newest = catalog.read(workspace.catalog)[image][-1]
-    print(f"{image}: {shown(workspace.published / image / newest.version / newest.disk)}")
+    graph = Graph.load()
+    build, workspace = graph.build(image), graph.workspace
+    identifier = graph.decisions[image]["publish"].examined.id
+    here = catalog.find(workspace.catalog, image, identifier)
+    if here is not None and catalog.present(workspace.published, here):
+        print(f"{image}: {shown(workspace.published / image / here.version / here.disk)}")
+        return
+    for place in build.settings.stores:
+        if entry := shelves.find(place, workspace, image, identifier):
+            print(f"{image}: version {entry.version} in {place}")
+            return
 
 
 def _pytest(name: str) -> None:
@@ -137,10 +145,14 @@ class Graph:
     @functools.cached_property
     def decisions(self) -> Mapping[str, Mapping[str, Decision]]:
         """What becomes of every stage of every image, by image and stage."""
-        return {
-            image: {d.name: d for d in decide(self.build(image), STAGES)}
-            for image in self.definitions.images
-        }
+        try:
+            return {
+                image: {d.name: d for d in decide(self.build(image), STAGES)}
+                for image in self.definitions.images
+            }
+        except PipelineError as error:  # a store that does not answer
+            print(error, file=sys.stderr)
+            raise SystemExit(1) from None
 
     def fetch_tasks(self) -> Iterator[Task]:
         """One task per artifact."""

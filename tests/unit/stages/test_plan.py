@@ -14,7 +14,7 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.stages.build import Build, Made, Stage, Work
-from pipeline.stages.plan import Decision, State, decide
+from pipeline.stages.plan import ABSENT, Decision, State, decide
 from pipeline.stages.runner import run_stage
 
 
@@ -43,8 +43,11 @@ class World:
             self.stage("paper", products=("paper.txt",)),
             self.stage("disk", stands_on=("paper",)),
             self.stage("layer", stands_on=("disk",)),
-            self.stage("goods", stands_on=("layer",), elsewhere=lambda _, i: i in self.published),
+            self.stage("goods", stands_on=("layer",), elsewhere=self.elsewhere),
         ]
+
+    def elsewhere(self, _: Build, identifier: str) -> tuple[str, ...]:
+        return () if identifier in self.published else ABSENT
 
     def stage(self, name: str, **more: Any) -> Stage:
         def inputs(build: Build, ids: Mapping[str, str]) -> dict[str, Any]:

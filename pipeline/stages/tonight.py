@@ -1,0 +1,139 @@
+"""What must be built tonight: what changed, what is about to expire, what was asked for.
+
+Goes in: a build with the day it is decided on, receipts, and the catalogs. Comes out: reasons.
+
+An evaluation's clock starts when Windows is installed, so an image that is about to expire is
+rebuilt from install on: publishing the old disk again would not turn the clock back. Its inputs and
+ids stay what they are, because nothing that goes in has changed; what is not good any more is the
+product. That needs no memory: the day, the receipt of install and the catalog decide, so that every
+runner decides the same.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.foundation.errors import PipelineError
+from pipeline.publishing import catalog
+from pipeline.stages.build import Build, Stage
+from pipeline.stages.plan import ABSENT, Decision, State, decide
+from pipeline.stages.receipts import Receipt
+
+ASKED = ("it was asked for anew",)
+
+
+@dataclass(frozen=True, slots=True)
+class Tonight:
+    """One image that must be built, why, and the id of what comes out."""
+
+    build: Build
+    reason: str
+    build_id: str
+
+
+def due(built: datetime.datetime, ends: datetime.datetime, build: Build) -> bool:
+    """Whether what ends then has to be built anew by now.
+
+    Never before half its life is over: a margin as long as an evaluation would mean a rebuild
+    every night.
+    """
+    margin = datetime.timedelta(days=build.settings.rebuild_before_expiry_days)
+    return build.now >= ends - min(margin, (ends - built) / 2)
+
+
+def installed_too_long_ago(build: Build, receipt: Receipt) -> tuple[str, ...]:
+    """Why a disk is not good any more although its inputs are the same.
+
+    Holds for every disk that stands on the installed one: a new layer on an old Windows is old.
+    """
+    if build.rebuild:
+        return ASKED
+    days = build.facts.evaluation_days
+    receipt = build.receipt("install") or receipt
+    if days is None or not receipt.finished_at:
+        return ()
+    built = moment(receipt.finished_at)
+    ends = built + datetime.timedelta(days=days)
+    if not due(built, ends, build):
+        return ()
+    return (f"Windows was installed on {built:%Y-%m-%d}, its evaluation {_ends(ends, build)}",)
+
+
+def unpublished(build: Build, identifier: str) -> tuple[str, ...]:
+    """What speaks against the published version made from these inputs; nothing when it is good.
+
+    The catalog of this host is looked at first, then those of the stores: a runner that has nothing
+    else learns from one small file that there is nothing to do.
+    """
+    if build.rebuild:
+        return ASKED
+    expiring: list[str] = []
+    for entry in _made_from(build, identifier):
+        reason = _expiring(build, entry)
+        if not reason:
+            return ()
+        expiring.append(reason)
+    return tuple(expiring[:1]) or ABSENT
+
+
+def _made_from(build: Build, identifier: str) -> Iterator[catalog.Entry]:
+    from pipeline.stages import shelves
+
+    image, workspace = build.image.name, build.workspace
+    here = catalog.find(workspace.catalog, image, identifier)
+    if here is not None and catalog.present(workspace.published, here):
+        yield here
+    for place in build.settings.stores:
+        if entry := shelves.find(place, workspace, image, identifier):
+            yield entry
+
+
+def _expiring(build: Build, entry: catalog.Entry) -> str:
+    if entry.expires_at is None:
+        return ""
+    ends = moment(entry.expires_at)
+    if not due(moment(entry.built_at), ends, build):
+        return ""
+    return f"version {entry.version} {_ends(ends, build)}"
+
+
+def _ends(ends: datetime.datetime, build: Build) -> str:
+    days = (ends - build.now).days
+    when = f"in {days} days" if days >= 0 else f"{-days} days ago"
+    return f"{'ends' if days >= 0 else 'ended'} on {ends:%Y-%m-%d} ({when})"
+
+
+def moment(text: str) -> datetime.datetime:
+    """The moment that a receipt or a catalog writes as ``2026-11-23T08:15:00Z``."""
+    try:
+        read = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise PipelineError(
+            f"{text!r} is no time such as 2026-11-23T08:15:00Z",
+            hint="it stands in index.json or in a receipt.json that something else has changed",
+        ) from None
+    return read if read.tzinfo else read.replace(tzinfo=datetime.UTC)
+
+
+def tonight(builds: Sequence[Build], stages: Sequence[Stage]) -> list[Tonight]:
+    """The images that must be built, with the first reason of each."""
+    found = []
+    for build in builds:
+        plan = decide(build, stages)
+        goal = plan[-1]
+        if goal.state is State.RUN:
+            found.append(Tonight(build, _why(plan), goal.examined.id))
+    return found
+
+
+def _why(plan: Sequence[Decision]) -> str:
+    """The goal's own reason when it is expiry or a wish; else the input that began it all."""
+    goal = plan[-1].examined.reasons
+    if goal and (goal == ASKED or goal[0].startswith("version ")):
+        return goal[0]
+    running = [decision for decision in plan if decision.state is State.RUN]
+    first = running[0]
+    reason = first.examined.reasons[0] if first.examined.reasons else ABSENT[0]
+    return f"{first.name}: {reason}"
