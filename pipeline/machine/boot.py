@@ -38,7 +38,7 @@ from pipeline.machine.machine import Machine
 from pipeline.machine.monitor import Monitor, MonitorFailed
 from pipeline.machine.qemu import Host, ask_qemu
 from pipeline.machine.runtime import runtime_folder
-from pipeline.machine.sidecars import Sidecar, swtpm, virtiofsd
+from pipeline.machine.sidecars import Sidecar, refuse_share, swtpm, virtiofsd
 from pipeline.machine.spec import MachineSpec, Wiring, by_hand
 
 CHUNK = 1 << 16
@@ -61,17 +61,9 @@ def check_share(spec: MachineSpec, workspace: Workspace) -> None:
     """Refuse a shared folder that would show the guest its own disks or what we keep."""
     if not spec.share:
         return
-    shared = spec.share.directory.resolve()
-    if not shared.is_dir():
-        raise PipelineError(f"{spec.name}: the shared folder {shared} does not exist")
     ours = (workspace.root, workspace.output, workspace.cache, spec.disk, *spec.cdroms)
     ours += tuple(path for path in (spec.scsi_disk, spec.state, *spec.removable) if path)
-    for path in (path.resolve() for path in ours):
-        if path.is_relative_to(shared):
-            raise PipelineError(
-                f"{spec.name}: the shared folder {shared} contains {path}",
-                hint="share a folder made for it",
-            )
+    refuse_share(spec.name, spec.share, ours)
 
 
 @asynccontextmanager

@@ -39,12 +39,14 @@ def create(path: Path, size: Size, *, form: str = "qcow2") -> None:
         run(["qemu-img", "create", "-q", "-f", form, part, str(int(size))], deadline=QUICK)
 
 
-def overlay(path: Path, base: Path, *, size: Size | None = None) -> None:
+def overlay(path: Path, base: Path, *, size: Size | None = None, absolute: bool = False) -> None:
     """Make a copy-on-write layer over ``base``, named relative to ``path``: both can move together.
 
-    ``size`` makes the layer's disk larger than its base.
+    ``size`` makes the layer's disk larger than its base. ``absolute`` names the base by its whole
+    path: the layer can move alone.
     """
-    backing = os.path.relpath(base.resolve(), path.parent.resolve())
+    whole = base.resolve()
+    backing = str(whole) if absolute else os.path.relpath(whole, path.parent.resolve())
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", info(base).format]
     with replacing(path) as part:
         words = [os.fspath(part)] + ([str(int(size))] if size else [])

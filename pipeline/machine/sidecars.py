@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -69,6 +69,22 @@ def virtiofsd_binary() -> Path:
         except MissingRequirement:
             continue
     raise MissingRequirement("virtiofsd is not installed", hint=install_hint(VIRTIOFSD_PACKAGES))
+
+
+def refuse_share(name: str, share: Share, kept: Iterable[Path]) -> None:
+    """Refuse to share a folder with the machine ``name`` that contains any of ``kept``.
+
+    Links are followed on both sides: whoever is an administrator in the guest writes there.
+    """
+    shared = share.directory.resolve()
+    if not shared.is_dir():
+        raise PipelineError(f"{name}: the shared folder {shared} does not exist")
+    for path in (path.resolve() for path in kept):
+        if path.is_relative_to(shared):
+            raise PipelineError(
+                f"{name}: the shared folder {shared} contains {path}",
+                hint="share a folder made for it",
+            )
 
 
 @cache

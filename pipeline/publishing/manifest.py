@@ -84,6 +84,7 @@ def manifest(
         "version": version,
         "build_id": built.build_id,
         "rehearsal": image.rehearsal,
+        "user": image.user,
         "windows": {
             "build": facts.build,
             "edition": image.edition,

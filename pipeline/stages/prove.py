@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.answers.disc import write_disc
+from pipeline.answers.first_boot import lima_disc, nocloud_disc
 from pipeline.foundation.errors import PipelineError
 from pipeline.guest import checks
 from pipeline.guest.checks import Result
@@ -42,19 +42,6 @@ from pipeline.stages.session import (
 
 READY = r"^GOLDEN firstboot ready"
 LOGIN_SECONDS = 90
-
-
-def nocloud_disc(path: Path, public_key: str) -> None:
-    """A NoCloud disc as a consumer's tool makes it."""
-    user_data = f"#cloud-config\nhostname: {HOST_NAME}\nssh_authorized_keys:\n  - {public_key}\n"
-    meta_data = f"instance-id: {INSTANCE}\nlocal-hostname: {HOST_NAME}\n"
-    files = {"meta-data": meta_data.encode(), "user-data": user_data.encode()}
-    write_disc(path, "cidata", files)
-
-
-def lima_disc(path: Path, public_key: str) -> None:
-    """A disc as Lima makes it for a Windows guest, without provisioning scripts."""
-    write_disc(path, "autounattend", {"ssh_authorized_keys": f"{public_key}\n".encode()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +87,7 @@ async def _nocloud(work: Work) -> list[Result]:
     consumer = Consumer(work, "nocloud")
     disc, share = work.folder / "nocloud.iso", work.folder / "share"
     share.mkdir()
-    nocloud_disc(disc, make_key_pair(consumer.key))
+    nocloud_disc(disc, [make_key_pair(consumer.key)], HOST_NAME, INSTANCE)
     spec, way = consumer.machine(disc, share), consumer.course()
     async with session(work, spec, consumer.access, way, part="nocloud") as guest:
         guest.watcher.enter("checks")
@@ -117,7 +104,7 @@ async def _lima(work: Work) -> list[Result]:
     """What Lima waits for: SSH with its key, and the file that says that booting is done."""
     consumer = Consumer(work, "lima")
     disc = work.folder / "lima.iso"
-    lima_disc(disc, make_key_pair(consumer.key))
+    lima_disc(disc, [make_key_pair(consumer.key)])
     spec, way = consumer.machine(disc), consumer.course()
     async with session(work, spec, consumer.access, way, part="lima") as guest:
         guest.watcher.enter("checks")

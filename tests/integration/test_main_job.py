@@ -17,6 +17,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from pipeline.answers.first_boot import nocloud_disc
 from pipeline.definitions.loader import load
 from pipeline.foundation.files import sha256_file
 from pipeline.foundation.process import run
@@ -25,7 +26,6 @@ from pipeline.foundation.waiting import wait_until
 from pipeline.guest.keys import make_key_pair
 from pipeline.machine import image as qemu_img
 from pipeline.stages.build import Build, Work
-from pipeline.stages.prove import nocloud_disc
 from pipeline.stages.session import (
     Access,
     build_access,
@@ -202,7 +202,7 @@ async def _boot_as_a_consumer(checkout: Checkout, published: Path, folder: Path)
     work = Work(Build.of(IMAGE, definitions, workspace), folder, "test", Silent())
     disk, disc, key = folder / "mine.qcow2", folder / "first-boot.iso", folder / "key"
     qemu_img.overlay(disk, published)
-    nocloud_disc(disc, make_key_pair(key))
+    nocloud_disc(disc, [make_key_pair(key)], "consumer", "consumer-1")
     spec = replace(hardware(work.build, disk), cdroms=(disc,))
     access = Access(work.build.image.user, key, None)
     async with session(work, spec, access, phases(work)) as guest:
