@@ -45,6 +45,7 @@ DRIVE = re.compile(r"(?<![A-Za-z0-9%$])([A-Za-z]):[\\/]")
 # Whoever deletes files, and what. A disk is deleted by the runner, once its successor is there.
 # What was downloaded (inputs) comes back by itself and has tests of its own.
 DELETES = {
+    "foundation/board.py:_entries": "the file of a terminal's live lines, when none is left",
     "foundation/files.py:replacing": "its own temporary file",
     "machine/machine.py:screenshot": "a screenshot like the one before",
     "machine/runtime.py:runtime_folder": "its own sockets",
