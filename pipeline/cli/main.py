@@ -19,6 +19,7 @@ from pipeline.foundation.errors import PipelineError
 COMMANDS = {
     "doctor": "say whether this host can build, and what to install where it can't",
     "plan": "say for each stage whether it will run, and why",
+    "matrix": "say which images must be built tonight, for CI to fan out on",
     "media": "list the editions on a Windows medium: a file, or a URL without downloading it",
     "lint": "check answer files, ours or not",
     "render": "write an image's answer files and plans, without any download",

@@ -15,6 +15,7 @@ from pipeline.stages.build import Build, Stage
 from pipeline.stages.difference import changes
 from pipeline.stages.receipts import Inputs, Receipt, stage_id
 
+NEVER = "never built here"
 # What ``elsewhere`` answers when it knows of no product at all.
 ABSENT = ("its product is not in the catalog",)
 
@@ -80,7 +81,7 @@ def _changed(old: Inputs, new: Inputs, chained: Mapping[str, str]) -> list[str]:
 def _reasons(build: Build, stage: Stage, inputs: Inputs, ids: Mapping[str, str]) -> list[str]:
     receipt = build.receipt(stage.name)
     if receipt is None:
-        return ["never built here"]
+        return [NEVER]
     if receipt.id != stage_id(inputs):
         return _changed(receipt.inputs, inputs, ids) or ["the form of its inputs changed"]
     return [

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pipeline.foundation.errors import PipelineError
 from pipeline.publishing import catalog
 from pipeline.stages.build import Build, Stage
-from pipeline.stages.plan import ABSENT, Decision, State, decide
+from pipeline.stages.plan import ABSENT, NEVER, Decision, State, decide
 from pipeline.stages.receipts import Receipt
 
 ASKED = ("it was asked for anew",)
@@ -124,16 +124,28 @@ def tonight(builds: Sequence[Build], stages: Sequence[Stage]) -> list[Tonight]:
         plan = decide(build, stages)
         goal = plan[-1]
         if goal.state is State.RUN:
-            found.append(Tonight(build, _why(plan), goal.examined.id))
+            found.append(Tonight(build, _why(build, plan), goal.examined.id))
     return found
 
 
-def _why(plan: Sequence[Decision]) -> str:
+def _why(build: Build, plan: Sequence[Decision]) -> str:
     """The goal's own reason when it is expiry or a wish; else the input that began it all."""
     goal = plan[-1].examined.reasons
-    if goal and (goal == ASKED or goal[0].startswith("version ")):
+    if goal[:1] == ASKED or (goal and goal[0].startswith("version ")):
         return goal[0]
-    running = [decision for decision in plan if decision.state is State.RUN]
-    first = running[0]
-    reason = first.examined.reasons[0] if first.examined.reasons else ABSENT[0]
-    return f"{first.name}: {reason}"
+    first = next(decision for decision in plan if decision.state is State.RUN)
+    reasons = first.examined.reasons or ABSENT
+    if reasons[0] == NEVER and (newest := _newest(build)):
+        return f"version {newest} was made from other inputs"
+    return f"{first.name}: {reasons[0]}"
+
+
+def _newest(build: Build) -> str:
+    """The last version that anybody published of this image, whatever went into it."""
+    from pipeline.stages import shelves
+
+    workspace, name = build.workspace, build.image.name
+    known = [*catalog.read(workspace.catalog).get(name, [])]
+    for place in build.settings.stores:
+        known += shelves.entries(place, workspace).get(name, [])
+    return max(known, key=lambda entry: entry.built_at).version if known else ""

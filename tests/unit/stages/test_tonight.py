@@ -349,6 +349,14 @@ def test_a_store_without_a_catalog_has_published_nothing(
     assert night.reasons() == ["install: never built here"]
 
 
+def test_on_a_fresh_runner_the_reason_names_what_was_published_before(
+    night: Night, server: Server, site: Site
+) -> None:
+    site.body = index(entry("another"))
+    fresh(night, server.url("images"))
+    assert night.reasons() == ["version 26100.1-20260101.1 was made from other inputs"]
+
+
 def test_other_inputs_yanked_versions_and_other_images_do_not_count(
     night: Night, server: Server, site: Site
 ) -> None:
