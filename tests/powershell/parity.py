@@ -43,8 +43,7 @@ class Report:
 def report(code: int, lines: Sequence[dict[str, Any]], beacons: Sequence[str]) -> Report:
     """The report of a run, from its JSON lines."""
     steps = [line for line in lines if "step" in line]
-    # What an agent that did not understand its plan says, the contract leaves to it.
-    ends = [line for line in lines if "plan" in line and code != agent.NOT_UNDERSTOOD]
+    ends = [line for line in lines if "plan" in line]
     return Report(
         code,
         tuple((line["step"], line["kind"], line["state"]) for line in steps),

@@ -1,35 +1,33 @@
 """The stand-in's agent: plan in, JSON lines out, by the same contract as the PowerShell one.
 
-Each step is looked at; when it is not as desired it is set and looked at again. What one kind of
-step does lies in ``kinds``.
+Each step is looked at; when it is not as desired it is set and looked at again. What a plan may say
+lies in ``plan``, what one kind of step does in ``kinds``.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import re
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from . import faults, kinds, linux
 from .context import Context, StepFailed
 from .machine import Machine
+from .plan import BadPlan, parse
 from .winpath import NoDrive
 
 DONE, FAILED, NOT_UNDERSTOOD, WRONG, REBOOT = range(5)
-ID = re.compile("[a-z0-9-]+")
-COMMON = {"id", "kind", "payloads"}
 LOG = r"C:\ProgramData\golden\log"
-
-
-class BadPlan(Exception):
-    """The plan or the arguments are not understood."""
+LONGEST_MESSAGE, LONGEST_BEACON = 600, 200
+# Nothing here takes long enough for these; they are taken all the same.
+TIMEOUTS = ("-programtimeout", "-servicetimeout", "-busytimeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,68 +40,51 @@ class Arguments:
     log: str
 
 
+class _Parser(argparse.ArgumentParser):
+    """What cannot be parsed is not understood, rather than the end of the program."""
+
+    def error(self, message: str) -> NoReturn:
+        """See :meth:`argparse.ArgumentParser.error`."""
+        raise BadPlan(message)
+
+
 def arguments(words: list[str]) -> Arguments:
     """PowerShell's way of naming parameters: any case, unique beginnings."""
-    parser = argparse.ArgumentParser(prog="agent.ps1", add_help=False, exit_on_error=False)
+    parser = _Parser(prog="agent.ps1", add_help=False)
     for name in ("-mode", "-plan", "-payload", "-log"):
         parser.add_argument(name, default="")
+    for name in TIMEOUTS:
+        parser.add_argument(name, default=[], dest="timeouts", action="append")
     folded = [word.lower() if re.fullmatch("-[A-Za-z]+", word) else word for word in words]
-    try:
-        given, rest = parser.parse_known_args(folded)
-    except argparse.ArgumentError as error:
-        raise BadPlan(str(error)) from None
+    given, rest = parser.parse_known_args(folded)
     if rest or given.mode.lower() not in ("apply", "test") or not given.plan:
         raise BadPlan(f"expected -Mode Apply|Test -Plan FILE, got {' '.join(words)}")
+    if wrong := [word for word in given.timeouts if not re.fullmatch("[0-9]{1,6}", word)]:
+        raise BadPlan(f"a timeout is {wrong[0]!r}, not a number of seconds")
     folder = re.sub(r"[\\/][^\\/]*$", "", given.plan)
     return Arguments(
         given.mode.lower() == "test", given.plan, given.payload or f"{folder}\\payload", given.log
     )
 
 
-def _check_step(step: Any, seen: set[str]) -> None:
-    if not isinstance(step, dict) or not ID.fullmatch(str(step.get("id", ""))):
-        raise BadPlan(f"a step has no proper id: {step!r:.80}")
-    name, kind = step["id"], step.get("kind")
-    if name in seen:
-        raise BadPlan(f"the id {name} is used twice")
-    seen.add(name)
-    if kind not in kinds.KINDS:
-        raise BadPlan(f"{name}: the kind {kind!r} is not known")
-    if unknown := step.keys() - COMMON - kinds.KEYS[kind]:
-        raise BadPlan(f"{name}: {kind} has no {min(unknown)}")
-    for payload in step.get("payloads", []):
-        if not re.fullmatch("[0-9a-f]{64}", str(payload.get("sha256", ""))):
-            raise BadPlan(f"{name}: a payload has no SHA-256")
-        if ".." in re.split(r"[\\/]", payload["file"]) or payload["file"].startswith(("/", "\\")):
-            raise BadPlan(f"{name}: the payload {payload['file']} leaves the payload folder")
-
-
 def read_plan(machine: Machine, path: str) -> dict[str, Any]:
     """The plan, checked from end to end before anything is touched."""
     try:
-        plan = json.loads(machine.path(path).read_bytes())
-    except (OSError, NoDrive, ValueError) as error:
+        return parse(machine.path(path).read_bytes())
+    except (OSError, NoDrive) as error:
+        raise BadPlan(f"there is no plan {path}: {error}") from None
+    except BadPlan as error:
         raise BadPlan(f"{path}: {error}") from None
-    if (
-        not isinstance(plan, dict)
-        or plan.get("schema") != 1
-        or not ID.fullmatch(str(plan.get("name")))
-    ):
-        raise BadPlan(f"{path}: not a plan of schema 1")
-    seen: set[str] = set()
-    for step in plan.get("steps") or []:
-        _check_step(step, seen)
-    return plan
 
 
 def payloads(machine: Machine, folder: str, step: dict[str, Any]) -> list[Path]:
     """The step's payloads, every one verified."""
     found = []
-    for payload in step.get("payloads", []):
+    for payload in step.get("payloads") or []:
         path = machine.path(f"{folder}\\{payload['file']}")
         if not path.is_file():
             raise StepFailed(f"the payload {payload['file']} is missing")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != payload["sha256"]:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != payload["sha256"].lower():
             raise StepFailed(f"the payload {payload['file']} has another digest than the plan says")
         found.append(path)
     return found
@@ -118,10 +99,21 @@ def _work(context: Context, folder: str, *, test: bool) -> tuple[str, str]:
     if test:
         return "wrong", wrong
     if kind.change(context):
-        return "reboot", "a restart is needed"
+        return "reboot", ""
     if still := kind.look(context):
         return "failed", f"set, and still: {still}"
     return "changed", ""
+
+
+def sentence(text: str) -> str:
+    """One sentence on one line, of a length that people still read."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 3] + "..."
+
+
+def beacon(text: str) -> None:
+    """A line on COM1, as long as a beacon may be."""
+    linux.serial(f"GOLDEN {text}"[:LONGEST_BEACON])
 
 
 def step(context: Context, folder: str, *, test: bool) -> dict[str, Any]:
@@ -133,7 +125,7 @@ def step(context: Context, folder: str, *, test: bool) -> dict[str, Any]:
         state, message = "failed", str(error)
     seconds = round(time.monotonic() - started, 1)
     line = {"step": context.step["id"], "kind": context.kind, "state": state}
-    return line | {"seconds": seconds, "message": message}
+    return line | {"seconds": seconds, "message": sentence(message)}
 
 
 def _fault(plan: dict[str, Any], number: int) -> bool:
@@ -150,47 +142,56 @@ def _steps(machine: Machine, plan: dict[str, Any], given: Arguments) -> Iterator
         line = step(context, given.payload, test=given.test)
         if not given.test and _fault(plan, number):
             line |= {"state": "failed", "message": "a fault of the rehearsal: step-fails"}
-        linux.serial(f"GOLDEN step {plan['name']} {number}/{total} {entry['id']} {line['state']}")
+        beacon(f"step {plan['name']} {number}/{total} {entry['id']} {line['state']}")
         yield line
         if not given.test and line["state"] in ("failed", "reboot"):
             return
 
 
-def _result(states: list[str]) -> tuple[str, int]:
+def _result(lines: Sequence[dict[str, Any]]) -> tuple[str, str, int]:
+    """The plan's result is the worst of its steps': with the message of the last such step."""
     for state, code in (("failed", FAILED), ("reboot", REBOOT), ("wrong", WRONG)):
-        if state in states:
-            return state, code
-    return "done", DONE
+        if found := [line for line in lines if line["state"] == state]:
+            return state, f"{found[-1]['step']}: {found[-1]['message']}", code
+    return "done", "", DONE
 
 
-def _transcript(machine: Machine, given: Arguments, name: str) -> Path:
-    path = machine.path(given.log or f"{LOG}\\{name}.log")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def _end(name: str, result: str, steps: int, started: float, message: str) -> str:
+    """The line that says how the plan ended."""
+    line = {"plan": name, "result": result, "steps": steps}
+    seconds = round(time.monotonic() - started, 1)
+    return json.dumps(line | {"seconds": seconds, "message": sentence(message)})
+
+
+def _transcript(machine: Machine, given: Arguments, name: str) -> TextIO:
+    """The log; that it cannot be written is no reason to leave a machine half made."""
+    try:
+        path = machine.path(given.log or f"{LOG}\\{name}.log")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except (OSError, NoDrive) as error:
+        linux.log(f"agent: no transcript: {error}")
+        return io.StringIO()
 
 
 def run(machine: Machine, words: list[str], out: TextIO) -> int:
     """The agent's whole run; its exit code."""
+    started = time.monotonic()
     try:
         given = arguments(words)
         plan = read_plan(machine, given.plan)
     except BadPlan as error:
-        print(f"agent: {error}", file=sys.stderr, flush=True)
+        print(_end("", "failed", 0, started, str(error)), file=out, flush=True)
         return NOT_UNDERSTOOD
-    started = time.monotonic()
-    states, message = [], ""
-    with _transcript(machine, given, plan["name"]).open("a") as log:
+    lines = []
+    with _transcript(machine, given, plan["name"]) as log:
         for line in _steps(machine, plan, given):
-            states.append(line["state"])
-            message = line["message"] if line["state"] in ("failed", "wrong") else message
+            lines.append(line)
             for stream in (out, log):
                 print(json.dumps(line), file=stream, flush=True)
-        result, code = _result(states)
-        seconds = round(time.monotonic() - started, 1)
-        last = {"plan": plan["name"], "result": result, "steps": len(plan["steps"])}
+        result, message, code = _result(lines)
         for stream in (out, log):
-            print(
-                json.dumps(last | {"seconds": seconds, "message": message}), file=stream, flush=True
-            )
-    linux.serial(f"GOLDEN plan {plan['name']} {result}")
+            end = _end(plan["name"], result, len(plan["steps"]), started, message)
+            print(end, file=stream, flush=True)
+    beacon(f"plan {plan['name']} {result}")
     return code

@@ -31,8 +31,9 @@ class Context:
         return str(self.step["kind"])
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A key of the step."""
-        return self.step.get(name, default)
+        """A key of the step; one that is null is as good as absent."""
+        value = self.step.get(name)
+        return default if value is None else value
 
     def path(self) -> Path:
         """The file that the step is about."""
@@ -48,7 +49,7 @@ class Context:
     @property
     def digest(self) -> str:
         """The digest of the main payload, as the plan has it and the agent has verified it."""
-        return str(self.step["payloads"][0]["sha256"]) if self.files else ""
+        return str(self.step["payloads"][0]["sha256"]).lower() if self.files else ""
 
     def marker(self) -> str:
         """What the marker of this step says."""

@@ -124,6 +124,19 @@ def stored(system: Path) -> list[Driver]:
     return list(scan(system / STORE))
 
 
+def _proof(driver: Driver) -> list[bytes]:
+    """What makes a package this very one: its .inf and its catalogue, which signs the rest."""
+    found = (beside(driver.inf.parent, name) for name in driver.files[:2])
+    return [path.read_bytes() for path in found if path]
+
+
+def same(one: Driver, other: Driver) -> bool:
+    """Whether both are the same package in the same version."""
+    if (one.name, one.version) != (other.name, other.version):
+        return False
+    return _proof(one) == _proof(other)
+
+
 def service(driver: Driver) -> str:
     """The name of the service that a driver package makes."""
     return SERVICES.get(driver.name, driver.name.lower())

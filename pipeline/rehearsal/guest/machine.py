@@ -73,6 +73,11 @@ class Machine:
         """Inbound allow rules by name."""
         return {name: json.loads(text) for name, text in self.registry.values(RULES).items()}
 
+    def rule(self, name: str) -> dict[str, Any] | None:
+        """One rule, its name in any case."""
+        text = self.registry.data(RULES, name)
+        return None if text is None else dict(json.loads(text))
+
     def set_rule(self, name: str, rule: dict[str, Any]) -> None:
         """Make a rule anew."""
         self.registry.set(RULES, name, json.dumps(rule, sort_keys=True))
@@ -120,6 +125,10 @@ class Machine:
     def restart_pending(self) -> bool:
         """Whether Windows waits for a restart."""
         return bool(self.registry.values(PENDING))
+
+    def waits_for_restart(self, why: str) -> bool:
+        """Whether a restart is needed for this very reason."""
+        return self.registry.get(PENDING, why) is not None
 
     def need_restart(self, why: str) -> None:
         """Remember that a restart is needed; the next boot forgets it."""

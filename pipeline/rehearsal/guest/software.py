@@ -71,10 +71,12 @@ def _define(machine: Machine, program: str, name: str, display: str, start: str)
 
 
 def look_driver(c: Context) -> str:
-    """The package, in this very version, is in the driver store."""
-    wanted = _driver(c)
-    have = {d.name: d.version for d in drivers.stored(c.machine.c)}
-    if have.get(wanted.name) == wanted.version:
+    """This very package is in the driver store; other versions of it may be beside it."""
+    try:
+        wanted = drivers.read(c.main)
+    except drivers.BadDriver as error:
+        return str(error)
+    if any(drivers.same(wanted, other) for other in drivers.stored(c.machine.c)):
         return ""
     return f"the driver {wanted.name} {wanted.version} is not in the driver store"
 
@@ -131,16 +133,22 @@ def change_script(c: Context) -> bool:
     return False
 
 
+def _hotfix(c: Context) -> str:
+    return str(c.get("kb")).upper()
+
+
 def look_update(c: Context) -> str:
-    """The hotfix is installed."""
-    kb = str(c.get("kb")).upper()
-    return "" if c.machine.registry.get(HOTFIXES, kb) else f"{kb} is not installed"
+    """The hotfix is installed, and the restart that completes it has been."""
+    kb, machine = _hotfix(c), c.machine
+    there = machine.registry.get(HOTFIXES, kb) and not machine.waits_for_restart(kb)
+    return "" if there else f"{kb} is not installed"
 
 
 def change_update(c: Context) -> bool:
     """Note the hotfix as installed; Windows restarts after one."""
+    kb = _hotfix(c)
     if c.main.read_bytes()[:4] != b"MSCF":
         raise StepFailed(f"{c.main.name} is not a .msu")
-    c.machine.registry.set(HOTFIXES, str(c.get("kb")).upper(), c.digest)
-    c.machine.need_restart(str(c.get("kb")).upper())
+    c.machine.registry.set(HOTFIXES, kb, c.digest)
+    c.machine.need_restart(kb)
     return True

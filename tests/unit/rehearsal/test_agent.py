@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.rehearsal import driver_disc
 from pipeline.rehearsal.guest import agent, faults, linux, services, sshd
-from pipeline.rehearsal.guest.machine import ADMINISTRATORS, SYSTEM, Machine
+from pipeline.rehearsal.guest.machine import ADMINISTRATORS, PENDING, SYSTEM, Machine
 from pipeline.rehearsal.guest.registry import FILE, Registry
 from pipeline.rehearsal.guest.winpath import Drives
 
@@ -48,9 +48,9 @@ class Guest:
         path.write_bytes(data)
         return {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
 
-    def driver(self, release: str) -> list[dict[str, str]]:
+    def driver(self, release: str, version: str = "0.1.302") -> list[dict[str, str]]:
         """The payloads of viofs for a release."""
-        package = driver_disc.package(driver_disc.KINDS[3], release, "0.1.302")
+        package = driver_disc.package(driver_disc.KINDS[3], release, version)
         named = sorted(package, key=lambda name: not name.endswith(".inf"))
         return [self.payload(f"viofs/{name}", package[name]) for name in named]
 
@@ -133,12 +133,72 @@ def test_a_wrong_digest_touches_nothing(guest: Guest) -> None:
     assert not (guest.c / "x").exists()
 
 
+def registry(value: object, kind: str = "String") -> dict[str, Any]:
+    """One value, in this data."""
+    made = {"id": "r", "kind": "registry", "key": "HKLM:\\X", "name": "N"}
+    return made | {"type": kind, "value": value}
+
+
+SAME = [
+    (registry(26, "DWord"), registry("0x1A", "DWord")),
+    (registry("26", "QWord"), registry(26, "QWord")),
+    (registry(5), registry("5")),
+    (registry(["a"], "MultiString"), registry("a", "MultiString")),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_data_is_the_same_however_it_is_written(
+    guest: Guest, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert guest.run(one)[1][0]["state"] == "changed"
+    assert guest.run(other)[1][0]["state"] == "ok"
+
+
+OTHER = [
+    (registry(26, "DWord"), registry(26, "QWord")),
+    (registry("a"), registry("A")),
+    (registry("a"), registry("a", "ExpandString")),
+    (registry(["a", "b"], "MultiString"), registry(["b", "a"], "MultiString")),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), OTHER)
+def test_other_data_is_wrong(guest: Guest, one: dict[str, Any], other: dict[str, Any]) -> None:
+    guest.run(one)
+    assert guest.run(other, mode="Test")[1][0]["state"] == "wrong"
+    assert guest.run(other)[1][0]["state"] == "changed"
+
+
+def test_what_lies_on_a_drive_that_is_not_there(guest: Guest) -> None:
+    step = {"id": "f", "kind": "file", "path": "Q:\\x"}
+    assert guest.run(step | {"content": "x"}, mode="Test")[0] == 3
+    assert guest.run(step | {"content": "x"})[0] == 1
+    assert guest.run(step | {"ensure": "absent"})[1][0]["state"] == "ok"
+    acl = {"id": "a", "kind": "acl", "path": "Q:\\x", "entries": FULL}
+    assert guest.run(acl, mode="Test")[0] == 3
+    assert guest.run(acl)[0] == 1
+
+
+@pytest.mark.parametrize("keys", [{"content": "x"}, {"ensure": "absent"}])
+def test_a_folder_is_no_file(guest: Guest, keys: dict[str, Any]) -> None:
+    (guest.c / "folder").mkdir()
+    step = {"id": "f", "kind": "file", "path": "C:\\folder", **keys}
+    for mode in ("Test", "Apply"):
+        code, lines = guest.run(step, mode=mode)
+        assert (code, lines[0]["state"]) == (1, "failed")
+        assert "is a folder" in lines[0]["message"]
+
+
 def test_permissions_go_with_the_file(guest: Guest) -> None:
     write = {"id": "key", "kind": "file", "path": KEYS, "content": "ssh-ed25519 A\n"}
     guest.run(write, {"id": "acl", "kind": "acl", "path": KEYS, "entries": FULL})
     assert guest.machine.private(guest.c / sshd.KEYS)
     assert sshd.accepted_keys(guest.machine) == b"ssh-ed25519 A\n"
     guest.run(write | {"content": "ssh-ed25519 B\n"})
+    assert sshd.accepted_keys(guest.machine) == b"ssh-ed25519 B\n"  # replaced: it keeps them
+    absent = {key: write[key] for key in ("id", "kind", "path")} | {"ensure": "absent"}
+    guest.run(absent, write | {"id": "anew"})
     assert sshd.accepted_keys(guest.machine) == b""  # a new file inherits: sshd refuses it
 
 
@@ -162,8 +222,31 @@ def test_driver_goes_into_the_store(guest: Guest) -> None:
     assert services.exists(guest.machine, "VirtioFsDrv")
 
 
+def test_an_older_driver_can_be_beside_a_newer_one(guest: Guest) -> None:
+    def step(version: str) -> dict[str, Any]:
+        payloads = guest.driver("2k25", version)
+        return {"id": "d", "kind": "driver", "name": "viofs", "payloads": payloads}
+
+    for version in ("0.1.302", "0.1.301"):
+        assert guest.run(step(version))[1][0]["state"] == "changed"
+    for version in ("0.1.302", "0.1.301"):
+        assert guest.run(step(version))[1][0]["state"] == "ok"
+
+
+def test_a_driver_that_was_built_anew_is_another_one(guest: Guest) -> None:
+    payloads = guest.driver("2k25")
+    step = {"id": "d", "kind": "driver", "name": "viofs", "payloads": payloads}
+    guest.run(step)
+    inf = guest.c / "payload" / payloads[0]["file"]
+    payloads[0] = guest.payload(payloads[0]["file"], inf.read_bytes() + b"; again\r\n")
+    assert guest.run(step, mode="Test")[1][0]["state"] == "wrong"
+    assert guest.run(step)[1][0]["state"] == "changed"
+    assert guest.run(step)[1][0]["state"] == "ok"
+
+
 def test_driver_for_another_release(guest: Guest) -> None:
     step = {"id": "d", "kind": "driver", "name": "viofs", "payloads": guest.driver("2k19")}
+    assert guest.run(step, mode="Test")[0] == 3
     code, lines = guest.run(step)
     assert code == 1
     assert "is for 2k19" in lines[0]["message"]
@@ -203,6 +286,48 @@ def test_service_that_cannot_start(guest: Guest, keys: dict[str, Any], reason: s
     assert reason in lines[0]["message"]
 
 
+def test_a_service_is_what_the_step_says_and_no_more(guest: Guest) -> None:
+    (guest.c / "My Programs").mkdir()
+    (guest.c / "My Programs/p.exe").touch()
+    program = service(binary=r"C:\My Programs\p.exe", state="any")
+    needs = service(depend=["B", "A"], state="any") | {"binary": None}
+    assert guest.run(program)[1][0]["state"] == "changed"
+    assert guest.run(program | {"binary": r"c:\my programs\P.EXE"})[1][0]["state"] == "ok"
+    assert guest.run(needs)[1][0]["state"] == "changed"
+    assert guest.run(needs | {"depend": ["a", "b"]})[1][0]["state"] == "ok"
+    assert guest.run(needs | {"depend": []})[1][0]["state"] == "ok"  # of them it says nothing
+    assert guest.run(program, mode="Test")[0] == 3  # the whole service: it needs none
+    assert guest.run(program)[1][0]["state"] == "changed"
+    values = guest.machine.registry.values(services.key("Svc"))
+    assert (values["ImagePath"], values["DependOnService"]) == ('"C:\\My Programs\\p.exe"', [])
+
+
+def test_an_account_is_made_before_its_groups_are_known(guest: Guest) -> None:
+    step = {"id": "u", "kind": "user", "name": "ann", "groups": ["S-1-5-32-999"]}
+    assert guest.run(step, mode="Test")[0] == 3
+    for _ in range(2):
+        code, lines = guest.run(step)
+        assert (code, "no group S-1-5-32-999" in lines[0]["message"]) == (1, True)
+    assert guest.machine.user("ann") == {"groups": [], "enabled": True}
+    assert guest.run(step | {"groups": [ADMINISTRATORS.lower()]})[0] == 0
+    assert guest.run(step | {"name": "a" * 21})[0] == 1
+
+
+def test_a_port_that_is_none(guest: Guest) -> None:
+    step = {"id": "r", "kind": "firewall", "name": "R", "display_name": "r", "port": "ssh"}
+    assert guest.run(step, mode="Test")[0] == 3
+    assert guest.run(step)[0] == 1
+    assert guest.run(step | {"port": "22"})[0] == 0
+    assert guest.machine.open_to(22)
+    assert guest.run(step | {"port": 22, "name": "r"})[1][0]["state"] == "ok"
+
+
+def test_a_log_that_cannot_be_written_is_no_failure(guest: Guest) -> None:
+    (guest.c / "ProgramData/golden").mkdir(parents=True)
+    (guest.c / "ProgramData/golden/log").touch()
+    assert guest.run(STEPS[0])[0] == 0
+
+
 def test_script_runs_once_in_its_content(guest: Guest) -> None:
     text = b"import os, pathlib\npathlib.Path(os.environ['STANDIN_C'], 'ran').touch()\n"
     step = {"id": "s", "kind": "script", "interpreter": "stand-in"}
@@ -233,6 +358,9 @@ def test_update_asks_for_a_restart(guest: Guest) -> None:
     code, lines = guest.run(step, STEPS[0])
     assert (code, lines[0]["state"], lines[-1]["result"]) == (4, "reboot", "reboot")
     assert guest.run(STEPS[5], mode="Test")[0] == 3  # a restart is pending
+    assert guest.run(step)[0] == 4  # and it is asked for until it has been
+    guest.machine.registry.delete_key(PENDING)
+    assert guest.run(step)[1][0]["state"] == "ok"
 
 
 def test_a_restart_that_is_always_wanted_is_made_once(guest: Guest) -> None:
@@ -241,27 +369,60 @@ def test_a_restart_that_is_always_wanted_is_made_once(guest: Guest) -> None:
     assert guest.run(step)[0] == 0
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [
-        {"schema": 2, "name": "p", "steps": []},
-        {"schema": 1, "name": "P!", "steps": []},
-        {"schema": 1, "name": "p", "steps": [{"id": "a", "kind": "magic"}]},
-        {"schema": 1, "name": "p", "steps": [{"id": "A", "kind": "reboot"}]},
-        {"schema": 1, "name": "p", "steps": [{"id": "a", "kind": "reboot"}] * 2},
-        {"schema": 1, "name": "p", "steps": [{"id": "a", "kind": "reboot", "whem": "always"}]},
-        {"schema": 1, "name": "p", "steps": [{"id": "a", "kind": "script", "payloads": [{}]}]},
-        [],
-    ],
-)
-def test_a_plan_that_is_not_understood(guest: Guest, plan: object) -> None:
-    assert guest.run_plan(plan) == (2, [])
+BAD: list[tuple[object, str]] = [
+    ([], "schema 1"),
+    ({"schema": 1, "name": "p", "steps": [{"id": "a", "kind": "msi"}]}, "a: payloads is missing"),
+    ({"schema": 1, "name": "p", "steps": [*STEPS, {"id": "a", "kind": "magic"}]}, "magic"),
+]
+
+
+@pytest.mark.parametrize(("plan", "message"), BAD)
+def test_a_plan_that_is_not_understood_is_said_and_touches_nothing(
+    guest: Guest, plan: object, message: str
+) -> None:
+    before = sorted(guest.c.rglob("*"))
+    code, (line,) = guest.run_plan(plan)
+    assert code == 2
+    assert (line["plan"], line["result"], line["steps"]) == ("", "failed", 0)
+    assert message in line["message"]
     assert guest.beacons == []
+    assert sorted(guest.c.rglob("*")) == [*before, guest.c / "plan.json"]
 
 
-def test_payloads_stay_in_their_folder(guest: Guest) -> None:
-    payload = {"file": r"..\secret", "sha256": "0" * 64}
-    assert guest.run({"id": "f", "kind": "file", "path": "C:\\x", "payloads": [payload]})[0] == 2
+WORDS: list[tuple[list[str], int, str]] = [
+    ([], 2, "expected -Mode"),
+    (["-Mode", "Look", "-Plan", "C:\\p.json"], 2, "expected -Mode"),
+    (["-Mode", "Test"], 2, "expected -Mode"),
+    (["-Mode", "Test", "-Plan", "C:\\none.json"], 2, "there is no plan"),
+    (["-Mode", "Test", "-Plan", "Q:\\p.json"], 2, "there is no plan"),
+    (["-Mode", "Test", "-Plan", "C:\\p.json", "-Extra", "1"], 2, "expected -Mode"),
+    (["-Mode", "Test", "-Plan", "C:\\p.json", "-P", "1"], 2, "-P"),
+    (["-Mode", "Test", "-Plan", "C:\\p.json", "-BusyTimeout", "soon"], 2, "'soon'"),
+    (["-Mode", "Test", "-Plan", "C:\\p.json", "-BusyTimeout", "0"], 0, ""),
+    (["-MODE", "TEST", "-pl", "C:\\p.json"], 0, ""),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), WORDS)
+def test_arguments(guest: Guest, words: list[str], code: int, message: str) -> None:
+    (guest.c / "p.json").write_text('{"schema": 1, "name": "p"}')
+    out = io.StringIO()
+    assert agent.run(guest.machine, words, out) == code
+    (line,) = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert message.lower() in line["message"].lower()
+    assert bool(message) is bool(line["message"])
+
+
+def test_a_beacon_and_a_message_have_their_longest(guest: Guest) -> None:
+    name = "p" * 250
+    path = "C:\\" + "\\".join(["long " * 20] * 8)
+    step = {"id": "f", "kind": "file", "path": path, "ensure": "absent"}
+    (folder := guest.machine.path(path)).mkdir(parents=True)
+    code, lines = guest.run_plan({"schema": 1, "name": name, "steps": [step]})
+    assert folder.is_dir()
+    assert code == 1
+    assert [len(line["message"]) for line in lines] == [600, 600]
+    assert [len(line) for line in guest.beacons] == [200, 200]
 
 
 def test_the_last_step_fails_on_request(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
