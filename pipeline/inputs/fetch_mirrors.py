@@ -20,7 +20,14 @@ from pipeline.foundation.progress import Progress
 from pipeline.foundation.units import human_bytes, human_seconds
 from pipeline.inputs.fetch_meter import Meter
 from pipeline.inputs.fetch_part import Part
-from pipeline.inputs.fetch_types import Answer, Fetcher, HttpError, Limits
+from pipeline.inputs.fetch_types import (
+    Answer,
+    Fetcher,
+    HttpError,
+    Limits,
+    Mismatch,
+    Undelivered,
+)
 from pipeline.inputs.fetch_urls import shown_url
 
 _LONGEST_BACKOFF = 60.0
@@ -57,7 +64,12 @@ def refuse_without_room(part: Part, whole: int | None) -> None:
 
 
 class Download:
-    """One artifact's way from its mirrors into its partial file."""
+    """One artifact's way from its mirrors into its partial file.
+
+    ``authority`` is what says which size and digest are right, for the sentences.
+    """
+
+    authority = "the pin"
 
     def __init__(
         self, pin: Pin, part: Part, fetcher: Fetcher, progress: Progress, policy: Policy
@@ -81,13 +93,13 @@ class Download:
                 return shown_url(url)
         raise self._nobody(said)
 
-    def _nobody(self, said: list[HttpError]) -> PipelineError:
+    def _nobody(self, said: list[HttpError]) -> Undelivered:
         lines = "".join(f"\n  {error.message}" for error in said)
         hints = [error.hint for error in said if error.hint]
         kept = f"{human_bytes(self.part.size)} are kept: run again to go on from there"
         hint = hints[0] if hints else kept if self.part.size else "check the network and the URLs"
-        return PipelineError(
-            f"{self.pin.name} {self.pin.version}: no mirror delivered it{lines}", hint=hint
+        return Undelivered(
+            f"{self.pin.name} {self.pin.version}: no mirror delivered it{lines}", said, hint=hint
         )
 
     def _mirror(self, url: str) -> None:
@@ -150,7 +162,7 @@ class Download:
         where, size = shown_url(url), self.pin.size
         if size is not None and answer.total not in (None, size):
             raise HttpError(
-                f"{where}: offers {answer.total} bytes, the pin says {size}",
+                f"{where}: offers {answer.total} bytes, {self.authority} says {size}",
                 hint="the file behind the URL was replaced, or it is another one than was pinned",
             )
         if size is None and (answer.total or 0) > self.policy.max_bytes:
@@ -217,9 +229,9 @@ class Download:
             return
         size = part.size
         self._start_over_once(url, "not the pinned one")
-        raise HttpError(
-            f"{shown_url(url)}: its SHA-256 ({size} bytes) is\n    {digest}, the pin says\n"
-            f"    {pin.sha256}",
+        raise Mismatch(
+            f"{shown_url(url)}: its SHA-256 ({size} bytes) is\n    {digest}, "
+            f"{self.authority} says\n    {pin.sha256}",
             hint=mismatch_hint(pin),
         )
 

@@ -6,7 +6,7 @@ Goes in: nothing. Comes out: the interface that other modules use and tests' sim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,6 +36,18 @@ class HttpError(PipelineError):
         self.transient = transient
         self.retry_after = retry_after
         self.status = status
+
+
+class Mismatch(HttpError):
+    """A file came whole, and it is another than its digest says."""
+
+
+class Undelivered(PipelineError):
+    """No mirror delivered; ``said`` is what each of them answered."""
+
+    def __init__(self, message: str, said: Sequence[HttpError], *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.said = tuple(said)
 
 
 @dataclass(frozen=True, slots=True)
