@@ -128,11 +128,14 @@ def step(context: Context, folder: str, *, test: bool) -> dict[str, Any]:
     return line | {"seconds": seconds, "message": sentence(message)}
 
 
-def _fault(plan: dict[str, Any], number: int) -> bool:
-    wanted = plan["name"] == "provision" and number == len(plan["steps"])
-    if wanted and faults.on("early-power-off"):
+def _fault(plan: dict[str, Any], number: int) -> str:
+    """The fault that makes the last step of a plan fail."""
+    if number != len(plan["steps"]):
+        return ""
+    if plan["name"] == "provision" and faults.on("early-power-off"):
         linux.power("poweroff")
-    return wanted and faults.on("step-fails")
+    name = {"bootstrap": "bootstrap-fails", "provision": "step-fails"}.get(plan["name"], "")
+    return name if name and faults.on(name) else ""
 
 
 def _steps(machine: Machine, plan: dict[str, Any], given: Arguments) -> Iterator[dict[str, Any]]:
@@ -140,8 +143,8 @@ def _steps(machine: Machine, plan: dict[str, Any], given: Arguments) -> Iterator
     for number, entry in enumerate(plan["steps"], 1):
         context = Context(machine, plan["name"], entry)
         line = step(context, given.payload, test=given.test)
-        if not given.test and _fault(plan, number):
-            line |= {"state": "failed", "message": "a fault of the rehearsal: step-fails"}
+        if not given.test and (fault := _fault(plan, number)):
+            line |= {"state": "failed", "message": f"a fault of the rehearsal: {fault}"}
         beacon(f"step {plan['name']} {number}/{total} {entry['id']} {line['state']}")
         yield line
         if not given.test and line["state"] in ("failed", "reboot"):

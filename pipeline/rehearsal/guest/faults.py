@@ -17,6 +17,7 @@ KNOWN = {
     "sshd-never": "the service sshd runs and nothing listens",
     "key-refused": "sshd answers and accepts no key",
     "first-logon-fails": "first-logon commands fail before they do anything",
+    "bootstrap-fails": "the last step of the first logon fails",
     "step-fails": "the agent's last step fails",
     "no-storage-driver": "no storage driver binds, so Setup sees no disk",
     "early-power-off": "the machine switches itself off while it provisions",
