@@ -145,6 +145,27 @@ class Guest:
 
         return await self._transfer(f"reading {path} in the guest", work(), deadline)
 
+    async def tail(self, path: str, size: int, deadline: float = FILE_DEADLINE) -> bytes:
+        """The last ``size`` bytes of the file ``path``, which may be growing."""
+
+        async def work() -> bytes:
+            async with (await self._files()).open(path, "rb") as stream:
+                there = (await stream.stat()).size or 0
+                content = await stream.read(size, max(there - size, 0))
+                return content if isinstance(content, bytes) else content.encode()
+
+        return await self._transfer(f"reading {path} in the guest", work(), deadline)
+
+    async def names(self, folder: str, deadline: float = COMMAND_DEADLINE) -> list[str]:
+        """The names of what lies in ``folder``, sorted; none when it is not there."""
+
+        async def work() -> list[str]:
+            sftp = await self._files()
+            found = await sftp.listdir(folder) if await sftp.isdir(folder) else []
+            return sorted(str(name) for name in found if name not in (".", ".."))
+
+        return await self._transfer(f"listing {folder} in the guest", work(), deadline)
+
     async def size(self, path: str, deadline: float = COMMAND_DEADLINE) -> int | None:
         """The size of a file in bytes; ``None`` when there is none."""
 

@@ -33,6 +33,7 @@ from pipeline.foundation.progress import Progress, Silent
 from pipeline.machine.accelerator import choose
 from pipeline.machine.command import command
 from pipeline.machine.console import Console, parse_beacon
+from pipeline.machine.doors import Doors
 from pipeline.machine.firmware import find_firmware
 from pipeline.machine.machine import Machine
 from pipeline.machine.monitor import Monitor, MonitorFailed
@@ -74,8 +75,9 @@ async def boot(
     progress: Progress | None = None,
     *,
     host: Host | None = None,
+    reachable: bool = False,
 ) -> AsyncIterator[Machine]:
-    """Run a machine for as long as the block lasts."""
+    """Run a machine for as long as the block lasts; ``reachable`` opens doors for a person."""
     check_share(spec, workspace)
     host = host or survey(spec, workspace)
     evidence.mkdir(parents=True, exist_ok=True)
@@ -84,7 +86,8 @@ async def boot(
         state = spec.state or runtime
         sidecars = await _sidecars(stack, spec, state, runtime, evidence)
         variables = _variables(host, state)
-        launch = _Launch(spec, host, evidence, sidecars, variables, progress or Silent())
+        doors = Doors.within(runtime) if reachable else None
+        launch = _Launch(spec, host, evidence, sidecars, variables, progress or Silent(), doors)
         yield await stack.enter_async_context(launch.run())
 
 
@@ -121,6 +124,7 @@ class _Launch:
         sidecars: dict[str, Sidecar],
         variables: Path | None,
         progress: Progress,
+        doors: Doors | None,
     ) -> None:
         self.spec = spec
         self.host = host
@@ -128,6 +132,7 @@ class _Launch:
         self.sidecars = sidecars
         self.variables = variables
         self.progress = progress
+        self.doors = doors
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Machine]:
@@ -147,6 +152,7 @@ class _Launch:
             machine = Machine(
                 self.spec, self.evidence, process, monitor, console, list(self.sidecars.values())
             )
+            machine.doors = self.doors
             await stack.enter_async_context(_task(_read(com1_socket, console)))
             stack.push_async_callback(monitor.close)
             await self._greet(machine, monitor_socket)
@@ -178,6 +184,7 @@ class _Launch:
         wiring = self._wiring(monitor, com1)
         argv = command(self.spec, self.host, wiring)
         self._record(argv, command(self.spec, self.host, by_hand(wiring)))
+        argv += self.doors.words() if self.doors else []
         channels = [sidecar.channel for sidecar in self.sidecars.values()]
         fds = [end.fileno() for end in (monitor, com1, *channels)]
         with (self.evidence / "qemu.log").open("ab") as log:

@@ -23,6 +23,7 @@ from pipeline.foundation.files import sha256_file
 from pipeline.foundation.process import ending, tail
 from pipeline.foundation.waiting import Timeout
 from pipeline.machine.console import Console
+from pipeline.machine.doors import Doors
 from pipeline.machine.monitor import Monitor, MonitorFailed
 from pipeline.machine.shutdown import Act, Ending, Rung, descend
 from pipeline.machine.sidecars import Sidecar
@@ -54,6 +55,7 @@ class Machine:
         self.sidecars = tuple(sidecars)
         self.started = time.monotonic()
         self.ssh_port = 0
+        self.doors: Doors | None = None
         self.rung = ""
         self.stopping = False  # we end it: its end is no news to the watch
         self._shots = 0

@@ -32,10 +32,10 @@ SECOND_DISK = Size(64 << 20)
 def course(patience: Patience) -> list[Phase]:
     """Setup's way, as its passes announce themselves on COM1."""
     return [
-        patience.phase("firmware", 10),
-        patience.phase("windowsPE", 60, r"^GOLDEN pass windowsPE"),
-        patience.phase("specialize", 45, r"^GOLDEN pass specialize"),
-        patience.phase("oobeSystem", 45, r"^GOLDEN pass oobeSystem"),
+        patience.phase("firmware", 10, alone=True),
+        patience.phase("windowsPE", 60, r"^GOLDEN pass windowsPE", alone=True),
+        patience.phase("specialize", 45, r"^GOLDEN pass specialize", alone=True),
+        patience.phase("oobeSystem", 45, r"^GOLDEN pass oobeSystem", alone=True),
         patience.phase("bootstrap", 20, r"^GOLDEN step bootstrap 1/"),
         patience.phase("ssh", 15, r"^GOLDEN plan bootstrap"),
         patience.phase("power off", 15),

@@ -7,20 +7,23 @@ clears away.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import canonical_json, sha256_bytes
 from pipeline.foundation.locks import lock
-from pipeline.foundation.progress import Progress
+from pipeline.foundation.progress import Expecting, Progress, close_all
 from pipeline.foundation.units import human_seconds
 from pipeline.machine.image import require_space
 from pipeline.stages.build import Build, Made, Stage, Work, outputs_of
 from pipeline.stages.plan import Examined, examine
+from pipeline.stages.reading import note_failure, read_evidence
 from pipeline.stages.receipts import Output, Receipt
 
 
@@ -52,37 +55,60 @@ def _run(build: Build, item: Examined, progress: Progress) -> None:
     stage = item.stage
     folder = build.workspace.build(build.image.name) / f".{stage.name}.work"
     shutil.rmtree(folder, ignore_errors=True)
-    work = Work(build, folder, item.id, progress)
-    work.evidence.mkdir(parents=True)
-    progress.phase(stage.title, _expected(build, stage))
+    # The receipt of the time before is there until the stage has run again.
+    before = build.receipt(stage.name)
+    usual = before.timings if before else {}
+    work = Work(build, folder, item.id, Expecting(progress, usual))
     started = time.monotonic()
     try:
-        made = stage.make(work)
-    except PipelineError as error:
-        error.evidence = _keep_evidence(work, stage) or error.evidence
+        with _full_disk_is_said(build, stage):
+            work.evidence.mkdir(parents=True)
+            progress.phase(stage.title, usual.get("total"))
+            made = stage.make(work)
+            seconds = time.monotonic() - started
+            _commit(work, item, made, seconds)
+    except BaseException as error:
+        _fail(work, stage, error)
         raise
-    except BaseException:
-        _keep_evidence(work, stage)
-        raise
-    seconds = time.monotonic() - started
-    _commit(work, item, made, seconds)
     progress.done(human_seconds(seconds))
 
 
-def _expected(build: Build, stage: Stage) -> float | None:
-    """How long the stage took the last time here, in seconds."""
-    receipt = build.receipt(stage.name)
-    return receipt.timings.get("total") if receipt else None
+@contextlib.contextmanager
+def _full_disk_is_said(build: Build, stage: Stage) -> Iterator[None]:
+    """A file of ours that can't be written for want of space is the user's matter, and no bug."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise PipelineError(
+            f"{stage.name}:{build.image.name}: the host's disk is full: {error.filename or error}",
+            hint=f"free space in {build.workspace.output}, then run it again",
+        ) from error
 
 
-def _keep_evidence(work: Work, stage: Stage) -> Path | None:
+def _fail(work: Work, stage: Stage, error: BaseException) -> None:
+    """Keep the evidence, and let the error name it with the line that tells most."""
+    kept = _keep_evidence(work, stage, error)
+    close_all()
+    if not isinstance(error, PipelineError):
+        return
+    error.evidence = kept or error.evidence
+    telling = read_evidence(kept).telling if kept else ""
+    if telling and telling.partition(": ")[2] not in str(error):
+        error.hint = "\n  said: ".join(part for part in (error.hint, telling) if part)
+
+
+def _keep_evidence(work: Work, stage: Stage, error: BaseException) -> Path | None:
     """Move logs and screenshots out of the work folder; drop the rest."""
     kept = None
-    if any(work.evidence.iterdir()):
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        kept = work.build.workspace.failures(work.build.image.name) / f"{stage.name}-{stamp}"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(work.evidence, kept)
+    with contextlib.suppress(OSError):  # on a full disk the reason is more important
+        if any(work.evidence.iterdir()):
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            kept = work.build.workspace.failures(work.build.image.name) / f"{stage.name}-{stamp}"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(work.evidence, kept)
+            note_failure(kept, work.build.image.name, stage.name, error)
     shutil.rmtree(work.folder, ignore_errors=True)
     return kept
 

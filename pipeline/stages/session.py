@@ -23,6 +23,8 @@ from pipeline.machine.spec import MachineSpec, Share
 from pipeline.machine.watch import Limits, Phase, Watcher, watch
 from pipeline.stages.build import Build, Work
 from pipeline.stages.cidata import KEY
+from pipeline.stages.failure import after_failure
+from pipeline.stages.keep import wanted
 
 DISK = "disk.qcow2"
 POWER_OFF = "shutdown.exe /s /t 2 /f"
@@ -46,10 +48,14 @@ def _patience_wanted() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long things may take: ``factor`` for slow hosts, ``idle`` seconds without any news."""
+    """How long things may take: ``factor`` for slow hosts, ``idle`` seconds without any news.
+
+    After ``quiet`` seconds in which a guest that is left alone does nothing, it waits for somebody.
+    """
 
     factor: float
     idle: float
+    quiet: float
 
     @classmethod
     def of(cls, build: Build) -> Patience:
@@ -59,15 +65,15 @@ class Patience:
         """
         times = _patience_wanted()
         if build.image.rehearsal:
-            return cls(0.25 * times, 150 * times)
+            return cls(0.25 * times, 150 * times, 60 * times)
         from pipeline.machine.accelerator import choose
 
         kvm = choose(build.workspace).name == "kvm"
-        return cls((1.0 if kvm else 8.0) * times, 1800 * times)
+        return cls((1.0 if kvm else 8.0) * times, 1800 * times, 90 * times)
 
-    def phase(self, name: str, minutes: float, begins: str = "") -> Phase:
+    def phase(self, name: str, minutes: float, begins: str = "", *, alone: bool = False) -> Phase:
         """A phase that takes at most so many minutes on a host with KVM."""
-        return Phase(name, minutes * 60 * self.factor, begins)
+        return Phase(name, minutes * 60 * self.factor, begins, alone=alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +153,24 @@ async def watched(
     also: Sequence[Job] = (),
     *,
     part: str = "",
+    access: Access | None = None,
 ) -> AsyncIterator[tuple[Machine, Watcher]]:
-    """Boot ``spec`` and watch its course, without logging in."""
-    limits = Limits(idle=Patience.of(work.build).idle)
-    async with (
-        boot(spec, work.build.workspace, work.evidence / part, work.progress) as machine,
-        watch(machine, course, work.progress, limits, also) as watcher,
-    ):
-        yield machine, watcher
+    """Boot ``spec`` and watch its course, without logging in.
+
+    When that fails, ``access`` is how its logs are brought, and the machine may stay up.
+    """
+    patience = Patience.of(work.build)
+    limits = Limits(idle=patience.idle, quiet=patience.quiet)
+    started = boot(
+        spec, work.build.workspace, work.evidence / part, work.progress, reachable=wanted()
+    )
+    async with started as machine:
+        try:
+            async with watch(machine, course, work.progress, limits, also) as watcher:
+                yield machine, watcher
+        except PipelineError as error:
+            await after_failure(work, machine, access, error)
+            raise
 
 
 @contextlib.asynccontextmanager
@@ -173,7 +189,7 @@ async def session(
     """
     deadline = sum(phase.deadline for phase in course)
     async with (
-        watched(work, spec, course, also, part=part) as (machine, watcher),
+        watched(work, spec, course, also, part=part, access=access) as (machine, watcher),
         connect(machine.ssh_port, access.user, access.key, access.host_key, deadline) as guest,
     ):
         yield Session(machine, guest, watcher)

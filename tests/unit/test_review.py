@@ -52,6 +52,8 @@ DELETES = {
     "machine/runtime.py:sweep": "sockets of a dead owner",
     "machine/sidecars.py:_accepting": "its own socket",
     "publishing/version.py:staging": "what a killed run left, under its hidden name",
+    "stages/keep.py:_told": "the note that a machine is kept",
+    "stages/keep.py:kept": "the notes of dead processes",
     "stages/install.py:make": "the second, empty disk",
     "stages/runner.py:_keep_evidence": "the work folder of a failure",
     "stages/runner.py:_run": "the work folder of a killed run",
