@@ -98,8 +98,9 @@ class Board:
             lines = self.draw(entries) if entries else []
             below = "".join(f"\n{line}" for line in lines)
             below += f"\r\x1b[{len(lines)}A" if lines else ""
-            self.stream.write(f"\r\x1b[J{above}{below}")
-            self.stream.flush()
+            with contextlib.suppress(OSError):  # the terminal was closed; the signal for it comes
+                self.stream.write(f"\r\x1b[J{above}{below}")
+                self.stream.flush()
 
     @contextlib.contextmanager
     def _entries(self) -> Iterator[list[Entry]]:
