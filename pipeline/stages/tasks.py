@@ -25,7 +25,7 @@ from pipeline.definitions.model import Definitions, Pin
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace, shown
 from pipeline.foundation.process import die_with_parent, run_shown
-from pipeline.foundation.progress import reporter
+from pipeline.foundation.progress import close_all, reporter
 from pipeline.publishing import catalog
 from pipeline.stages import artifacts, shelves
 from pipeline.stages.build import Build
@@ -54,6 +54,8 @@ def _clean_line(action: str, /, **arguments: str) -> TaskFailed | None:
         ACTIONS[action](**arguments)
     except PipelineError as error:
         return TaskFailed(str(error))
+    finally:
+        close_all()
     return None
 
 
