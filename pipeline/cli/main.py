@@ -15,9 +15,12 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.progress import close_all
 
 COMMANDS = {
     "doctor": "say whether this host can build, and what to install where it can't",
+    "diagnose": "read a failure's evidence: what happened, where, and what to do",
+    "keep": "build an image; a machine whose stage fails stays up to be looked at",
     "plan": "say for each stage whether it will run, and why",
     "matrix": "say which images must be built tonight, for CI to fan out on",
     "media": "list the editions on a Windows medium: a file, or a URL without downloading it",
@@ -51,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser(words).parse_args(words)
         code: int = args.run(args)
     except PipelineError as error:
+        close_all()
         print(f"golden: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
