@@ -27,6 +27,13 @@ COMMANDS = {
     "lint": "check answer files, ours or not",
     "render": "write an image's answer files and plans, without any download",
     "rehearsal": "make the stand-in medium that needs no Windows",
+    "launch": "make an instance of a published image, or start it again; waits until SSH answers",
+    "ls": "list the instances",
+    "ssh": "open a shell in an instance, or run a command there",
+    "stop": "shut an instance down",
+    "rm": "remove an instance with its disk",
+    "logs": "show what an instance's supervisor says",
+    "console": "show what an instance's serial console says, live",
     "purge": "remove an artifact from the cache",
 }
 

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +150,33 @@ def run_shown(argv: Argv, *, cwd: Path | None = None) -> None:
     done = subprocess.run(_words(argv), stdin=subprocess.DEVNULL, cwd=cwd, check=False)
     if done.returncode != 0:
         raise ProgramFailed(f"{Path(os.fspath(argv[0])).name} failed: {ending(done.returncode)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """A program of our own that runs by itself; ``ended`` asks whether it still does."""
+
+    pid: int
+    ended: Callable[[], bool]
+
+
+def start_detached(argv: Argv, *, log: Path, env: Mapping[str, str]) -> Detached:
+    """Start a program of our own that outlives us and our terminal; it gets our environment.
+
+    A session of its own, no terminal, its output in ``log``: neither Ctrl-C nor a closed terminal
+    nor our end, in whatever way, reaches it. ``env`` is added to the environment.
+    """
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            _words(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            env=os.environ | dict(env),
+            cwd="/",
+            start_new_session=True,
+        )
+    return Detached(process.pid, lambda: process.poll() is not None)
 
 
 def die_with_parent() -> None:

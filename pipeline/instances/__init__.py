@@ -1,1 +1,6 @@
-"""Running copies of published images: an overlay, a first-boot disc, and what keeps it running."""
+"""Instances: running copies of published images, which their owners start, use, stop and remove.
+
+launch ──► create ──► a folder: record, overlay, key, first-boot disc
+  │
+  └──► supervisor (a process of its own) ──► QEMU, virtiofsd, swtpm ──► SSH answers
+"""

@@ -47,6 +47,9 @@ DRIVE = re.compile(r"(?<![A-Za-z0-9%$])([A-Za-z]):[\\/]")
 DELETES = {
     "foundation/board.py:_entries": "the file of a terminal's live lines, when none is left",
     "foundation/files.py:replacing": "its own temporary file",
+    "instances/store.py:create": "what a killed one left, under its hidden name",
+    "instances/store.py:remove": "a stopped instance, when its owner said so",
+    "instances/store.py:rotate_logs": "the logs of the run before the last",
     "machine/machine.py:screenshot": "a screenshot like the one before",
     "machine/runtime.py:runtime_folder": "its own sockets",
     "machine/runtime.py:sweep": "sockets of a dead owner",
