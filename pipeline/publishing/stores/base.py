@@ -96,6 +96,10 @@ class Store(abc.ABC):
                 return None
             raise
 
+    def documents(self, key: str, names: Mapping[str, int]) -> dict[str, bytes | None]:
+        """Documents that belong together, with the largest size of each; never from a memory."""
+        return {name: self.read(key, name, maximum) for name, maximum in names.items()}
+
     def get(
         self,
         key: str,
@@ -186,12 +190,17 @@ def whole(answer: Answer, maximum: int) -> bytes:
     return data
 
 
-class TooLarge(HttpError):
+class Odd(HttpError):
+    """What a store sends is not what such a thing looks like."""
+
+
+class TooLarge(Odd):
     """A document is longer than such a document ever is."""
 
 
-def pieces(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
-    """A file, piece by piece."""
+def pieces(path: Path, size: int, start: int = 0) -> Iterator[bytes]:
+    """A file from ``start`` on, piece by piece."""
     with path.open("rb") as stream:
+        stream.seek(start)
         while data := stream.read(size):
             yield data

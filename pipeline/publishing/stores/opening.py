@@ -28,9 +28,9 @@ def open_store(place: str, base: Path, tell: Callable[[str], None]) -> Store:
 
         store: Store = WebStore(place, tell)
     elif scheme == "oci":
-        from pipeline.publishing.stores.oci import OciStore
+        from pipeline.publishing.stores.oci_store import OciStore
 
-        store = OciStore(place, tell)
+        store = OciStore(place, tell, plain=on_loopback(place))
     else:
         raise PipelineError(
             f"{place}: is no store",
