@@ -84,3 +84,8 @@ def task_build() -> Tasks:
 def task_test() -> Tasks:
     """Run all tests; test-unit runs those that take seconds."""
     yield from GRAPH.test_tasks()
+
+
+def task_chaos() -> Tasks:
+    """Do every named fault to real builds of the rehearsal, and print what was seen."""
+    yield from GRAPH.chaos_tasks()

@@ -101,12 +101,17 @@ def _pytest(name: str) -> None:
     run_shown([sys.executable, "-m", "pytest", *TESTS[name]], cwd=Workspace.default().root)
 
 
+def _chaos() -> None:
+    run_shown([sys.executable, "-m", "tests.chaos"], cwd=Workspace.default().root)
+
+
 ACTIONS: dict[str, Callable[..., None]] = {
     "fetch": _fetch,
     "licence": _licence,
     "stage": _stage,
     "built": _built,
     "pytest": _pytest,
+    "chaos": _chaos,
 }
 
 
@@ -201,6 +206,10 @@ class Graph:
         """The test suites, through pytest."""
         for name in TESTS:
             yield {"basename": name, "actions": [action("pytest", name=name)], "io": UNCAPTURED}
+
+    def chaos_tasks(self) -> Iterator[Task]:
+        """The faults of ``tests/chaos``."""
+        yield {"basename": "chaos", "actions": [action("chaos")], "io": UNCAPTURED}
 
     def _stage_task(self, image: str, name: str) -> Task:
         decision = self.decisions[image][name]
