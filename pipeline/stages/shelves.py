@@ -8,35 +8,39 @@ earlier run is still what the store has. No artifact is downloaded.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.foundation.errors import PipelineError
-from pipeline.foundation.files import read_json, replacing, sha256_bytes, write_json
+from pipeline.foundation.files import read_json, sha256_bytes, sha256_file, write_bytes, write_json
 from pipeline.foundation.paths import Workspace
-from pipeline.publishing import catalog
+from pipeline.publishing.catalog import INDEX, LARGEST, Catalog, Entry, NotACatalog, load, parse
 
-LARGEST = 16 << 20
 WITHIN = 30.0
-INDEX = "index.json"
 
 
-def find(place: str, workspace: Workspace, image: str, build_id: str) -> catalog.Entry | None:
+def find(place: str, workspace: Workspace, image: str, build_id: str) -> Entry | None:
     """The newest version of ``image`` in the store that was made from exactly these inputs."""
-    for entry in reversed(entries(place, workspace).get(image, [])):
+    for entry in reversed(entries(place, workspace, image)):
         if entry.build_id == build_id and not entry.yanked:
             return entry
     return None
 
 
+def entries(place: str, workspace: Workspace, image: str) -> Sequence[Entry]:
+    """The versions of ``image`` in the store, oldest first."""
+    return stocked(place, workspace).entries(image)
+
+
 @functools.cache
-def entries(place: str, workspace: Workspace) -> Mapping[str, list[catalog.Entry]]:
-    """Every image's versions in the store, oldest first; asked once in the life of a process.
+def stocked(place: str, workspace: Workspace) -> Catalog:
+    """The catalog of the store; asked once in the life of a process.
 
     A store that does not answer is an error: taken for empty, it would have everything rebuilt.
     """
     if "://" not in place:
-        return catalog.read(workspace.root / Path(place).expanduser() / INDEX)
+        return load(workspace.root / Path(place).expanduser() / INDEX)
     try:
         return _remote(place, workspace)
     except PipelineError as error:
@@ -46,17 +50,21 @@ def entries(place: str, workspace: Workspace) -> Mapping[str, list[catalog.Entry
         ) from error
 
 
-def _remote(place: str, workspace: Workspace) -> Mapping[str, list[catalog.Entry]]:
-    copy = workspace.cache / "catalogs" / f"{sha256_bytes(place.encode())[:16]}.json"
+def _remote(place: str, workspace: Workspace) -> Catalog:
     if place.startswith(("https://", "http://")):
-        _refresh(f"{place.rstrip('/')}/{INDEX}", copy)
-    return catalog.read(copy)
+        return _conditional(f"{place.rstrip('/')}/{INDEX}", workspace)
+    from pipeline.publishing.stores.opening import open_store
+
+    with open_store(place, workspace.root, lambda text: print(text, file=sys.stderr)) as store:
+        data = store.read("", INDEX, LARGEST)
+    return Catalog() if data is None else parse(data, place)
 
 
-def _refresh(url: str, copy: Path) -> None:
-    """Bring the copy up to date; a store that has no catalog yet has published nothing."""
+def _conditional(url: str, workspace: Workspace) -> Catalog:
+    """The catalog behind ``url``; nothing but a short answer comes when the copy is up to date."""
     from pipeline.inputs.http import Client, HttpError, whole
 
+    copy = workspace.cache / "catalogs" / f"{sha256_bytes(url.encode())[:16]}.json"
     note = copy.with_suffix(".validator")
     try:
         with (
@@ -65,31 +73,32 @@ def _refresh(url: str, copy: Path) -> None:
         ):
             data, validator = whole(answer, LARGEST), answer.validator
     except HttpError as error:
-        if error.status == 404:
-            copy.unlink(missing_ok=True)
-        elif error.status != 304:
-            raise
-        return
-    _keep(data, copy, url)
-    write_json(note, {"validator": validator})
+        if error.status == 304:
+            return load(copy)
+        if error.status == 404:  # nothing was ever published there
+            return Catalog()
+        raise
+    made = _parsed(data, url)  # only a catalog takes the place of the copy
+    write_bytes(copy, data)
+    write_json(note, {"validator": validator, "sha256": sha256_bytes(data)})
+    return made
 
 
-def _keep(data: bytes, copy: Path, url: str) -> None:
-    """Only a catalog takes the place of the copy."""
-    with replacing(copy) as part:
-        part.write_bytes(data)
-        try:
-            catalog.read(part)
-        except PipelineError:
-            from pipeline.inputs.magic import described
+def _parsed(data: bytes, url: str) -> Catalog:
+    try:
+        return parse(data, url)
+    except NotACatalog as error:
+        from pipeline.inputs.magic import described
 
-            raise PipelineError(f"{url}: sent {described(data)} instead of a catalog") from None
+        raise NotACatalog(f"{error.message}, but {described(data)}", hint=error.hint) from None
 
 
 def _condition(copy: Path, note: Path) -> dict[str, str]:
-    """Ask for the catalog only if it is another than the copy."""
-    known = read_json(note) if copy.exists() else None
-    validator = str(known.get("validator", "")) if isinstance(known, dict) else ""
-    if not validator:
+    """Ask for the catalog only if it is another than the copy, which is the one noted."""
+    known = read_json(note)
+    if not isinstance(known, dict) or not copy.exists():
+        return {}
+    validator = str(known.get("validator", ""))
+    if not validator or known.get("sha256") != sha256_file(copy):
         return {}
     return {"If-None-Match" if validator.startswith('"') else "If-Modified-Since": validator}

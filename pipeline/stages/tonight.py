@@ -147,5 +147,5 @@ def _newest(build: Build) -> str:
     workspace, name = build.workspace, build.image.name
     known = [*catalog.read(workspace.catalog).get(name, [])]
     for place in build.settings.stores:
-        known += shelves.entries(place, workspace).get(name, [])
+        known += shelves.entries(place, workspace, name)
     return max(known, key=lambda entry: entry.built_at).version if known else ""

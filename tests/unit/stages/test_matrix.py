@@ -34,7 +34,7 @@ def site() -> Site:
 @pytest.fixture
 def server(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A store, and a runner that has nothing but the checkout and the store's address."""
-    shelves.entries.cache_clear()
+    shelves.stocked.cache_clear()
     with Server(site) as made:
         for name, value in {
             "GOLDEN_OUTPUT": tmp_path / "out put",

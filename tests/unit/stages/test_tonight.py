@@ -135,7 +135,7 @@ class Night:
 
 @pytest.fixture
 def night(tmp_path: Path) -> Night:
-    shelves.entries.cache_clear()
+    shelves.stocked.cache_clear()
     return Night(tmp_path)
 
 
@@ -301,7 +301,7 @@ def goal(night: Night) -> str:
 
 def fresh(night: Night, place: str) -> None:
     """A runner of the next day: no receipts, no catalog; only the settings."""
-    shelves.entries.cache_clear()
+    shelves.stocked.cache_clear()
     night.settings = Settings(stores=(place,))
 
 
@@ -327,6 +327,19 @@ def test_the_next_time_nothing_is_sent_when_the_catalog_is_the_same(
     assert night.reasons() == []
     assert site.seen[1].headers["If-None-Match"] == site.etag
     assert site.seen[1].sent == 0
+
+
+def test_a_copy_that_something_changed_is_not_believed(
+    night: Night, server: Server, site: Site
+) -> None:
+    site.body = index(entry(goal(night)))
+    fresh(night, server.url("images"))
+    assert night.reasons() == []
+    (copy,) = night.workspace.cache.glob("catalogs/*.json")
+    copy.write_bytes(index())
+    fresh(night, server.url("images"))
+    assert night.reasons() == []
+    assert site.seen[1].headers["If-None-Match"] is None
 
 
 @pytest.mark.parametrize("where", ["http", "folder"])
@@ -385,7 +398,7 @@ def test_a_good_version_in_any_place_is_enough(night: Night, server: Server, sit
         (status(503), "503"),
         (status(403), "403"),
         (answer(b"<html><title>Sign in</title></html>"), 'a web page titled "Sign in"'),
-        (answer(b'{"schema": 99}'), "instead of a catalog"),
+        (answer(b'{"schema": 99}'), "is not a catalog of schema 1"),
         (answer(b""), "an empty file"),
     ],
     ids=["unavailable", "forbidden", "page", "schema", "empty"],
