@@ -1,0 +1,51 @@
+"""doit, with one stage that does not end: so that a signal hits also what takes milliseconds.
+
+``CHAOS_HOLD`` names where: ``<stage>`` when its work is done and nothing is committed, ``appear``
+between a version's rename and its line in the catalog. Run as a program, with doit's arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HELD = "held here"
+
+
+def hold() -> None:
+    """Say so, then wait for a signal."""
+    print(f"\n{HELD}", flush=True)
+    while True:
+        time.sleep(60)
+
+
+def arrange(where: str) -> None:
+    """Make the pipeline stop at ``where``."""
+    from pipeline.publishing import catalog
+    from pipeline.stages.build import Made, Stage, Work
+
+    make, add = Stage.make, catalog.add
+
+    def held_make(self: Stage, work: Work) -> Made:
+        made = make(self, work)
+        if self.name == where:
+            hold()
+        return made
+
+    def held_add(*args: Any, **named: Any) -> None:
+        if where == "appear":
+            hold()
+        add(*args, **named)
+
+    Stage.make, catalog.add = held_make, held_add  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    here = str(Path(__file__).parent)
+    sys.path[:] = [folder for folder in sys.path if folder != here]
+    arrange(os.environ["CHAOS_HOLD"])
+    runpy.run_module("doit", run_name="__main__", alter_sys=True)
