@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import shutil
 import time
 import uuid
@@ -94,9 +95,10 @@ def _fail(work: Work, stage: Stage, error: BaseException) -> None:
     if not isinstance(error, PipelineError):
         return
     error.evidence = kept or error.evidence
-    telling = read_evidence(kept).telling if kept else ""
-    if telling and telling.partition(": ")[2] not in str(error):
-        error.hint = "\n  said: ".join(part for part in (error.hint, telling) if part)
+    with contextlib.suppress(OSError):
+        telling = read_evidence(kept).telling if kept else ""
+        if telling and telling.partition(": ")[2] not in str(error):
+            error.hint = "\n  said: ".join(part for part in (error.hint, telling) if part)
 
 
 def _keep_evidence(work: Work, stage: Stage, error: BaseException) -> Path | None:
@@ -104,13 +106,23 @@ def _keep_evidence(work: Work, stage: Stage, error: BaseException) -> Path | Non
     kept = None
     with contextlib.suppress(OSError):  # on a full disk the reason is more important
         if any(work.evidence.iterdir()):
-            stamp = time.strftime("%Y%m%d-%H%M%S")
-            kept = work.build.workspace.failures(work.build.image.name) / f"{stage.name}-{stamp}"
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(work.evidence, kept)
+            folder = _evidence_folder(work, stage)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(work.evidence, folder)
+            kept = folder
+    shutil.rmtree(work.folder, ignore_errors=True)  # that alone makes room for the note
+    with contextlib.suppress(OSError):
+        if kept:
             note_failure(kept, work.build.image.name, stage.name, error)
-    shutil.rmtree(work.folder, ignore_errors=True)
     return kept
+
+
+def _evidence_folder(work: Work, stage: Stage) -> Path:
+    """A new name for a failure of now; two in one second are two."""
+    where = work.build.workspace.failures(work.build.image.name)
+    name = f"{stage.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(where / each for each in names if not (where / each).exists())
 
 
 def _commit(work: Work, item: Examined, made: Made, seconds: float) -> None:
