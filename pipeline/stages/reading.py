@@ -111,7 +111,7 @@ def _note(folder: Path) -> dict[str, str]:
     said = read_json(folder / NOTE)
     said = said if isinstance(said, dict) else {}
     wanted = ("image", "stage", "message", "hint", "fault")
-    stamp = re.search(r"-(\d{8})-(\d{6})$", folder.name)
+    stamp = re.search(r"-(\d{8})-(\d{6})(-\d+)?$", folder.name)
     at = f"{stamp[1]} {stamp[2]}" if stamp else ""
     return {name: str(said.get(name, "")) for name in wanted} | {"at": at}
 
