@@ -86,6 +86,8 @@ async def boot(
         state = spec.state or runtime
         sidecars = await _sidecars(stack, spec, state, runtime, evidence)
         variables = _variables(host, state)
+        for note in filter(None, (side.note for side in sidecars.values())):
+            (progress or Silent()).event(note)
         doors = Doors.within(runtime) if reachable else None
         launch = _Launch(spec, host, evidence, sidecars, variables, progress or Silent(), doors)
         yield await stack.enter_async_context(launch.run())

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pipeline.foundation.errors import MissingRequirement, PipelineError
 from pipeline.foundation.files import read_json
-from pipeline.foundation.process import ProgramFailed, find_program, run, spawn, stop
+from pipeline.foundation.process import ending, find_program, run, spawn, stop
 from pipeline.machine.remember import install_hint
 from pipeline.machine.spec import Share
 
@@ -48,6 +48,7 @@ class Sidecar:
     argv: tuple[str, ...]
     log: Path
     channel: socket.socket
+    note: str = ""  # what the user should know of it
 
     @property
     def backend(self) -> str:
@@ -87,16 +88,53 @@ def refuse_share(name: str, share: Share, kept: Iterable[Path]) -> None:
             )
 
 
-@cache
-def _sandbox() -> str:
-    """``namespace`` where the kernel (or the container we are in) allows one, else ``chroot``."""
-    argv = ["unshare", "--mount", "--pid", "--net", "--fork"]
-    argv += [] if os.getuid() == 0 else ["--user", "--map-root-user"]
+SANDBOX = "GOLDEN_VIRTIOFSD_SANDBOX"
+SANDBOXES = ("namespace", "chroot")  # the better one first
+_works: dict[tuple[Path, str], str] = {}  # why a sandbox does not work here; empty when it does
+
+
+async def choose_sandbox(binary: Path, *, rust: bool, runtime: Path) -> str:
+    """``namespace`` where virtiofsd itself manages to make one, else ``chroot``.
+
+    It is tried and not guessed: whether it may depends on the user, the container and security
+    modules, some of which tell programs apart by their path. ``none`` only when it is asked for.
+    """
+    asked = os.environ.get(SANDBOX)
+    if asked:
+        if asked not in (*SANDBOXES, "none"):
+            raise PipelineError(f"{SANDBOX}={asked}: expected namespace, chroot or none")
+        return asked
+    reasons = []
+    for kind in SANDBOXES:
+        if (binary, kind) not in _works:
+            _works[binary, kind] = await _try_sandbox(binary, kind, rust=rust, runtime=runtime)
+        if not _works[binary, kind]:
+            return kind
+        reasons.append(f"{kind}: {_works[binary, kind]}")
+    raise PipelineError(
+        f"virtiofsd can't lock itself in on this host ({'; '.join(reasons)})",
+        hint="allow it user namespaces (on Ubuntu 24.04 an AppArmor profile with `userns`), or "
+        f"set {SANDBOX}=none: then the guest's files are served with all your rights",
+    )
+
+
+async def _try_sandbox(binary: Path, kind: str, *, rust: bool, runtime: Path) -> str:
+    """Why this sandbox does not work: a virtiofsd whose client has gone should end well."""
+    folder, log = runtime / "probe", runtime / "probe.log"
+    folder.mkdir(exist_ok=True)
+    server, client = _accepting(runtime / "fs")
+    client.close()
+    words = virtiofsd_arguments(Share(folder), server.fileno(), rust=rust, sandbox=kind)
+    with server, log.open("wb") as stream:
+        process = await spawn([binary, *words], log=stream, pass_fds=(server.fileno(),))
     try:
-        run([*argv, "true"], deadline=DEADLINE)
-    except ProgramFailed:
-        return "chroot"
-    return "namespace"
+        code = await asyncio.wait_for(process.wait(), DEADLINE)
+    except TimeoutError:
+        return ""  # it waits for another client, so it has got past its sandbox
+    finally:
+        await asyncio.shield(stop(process))
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return (said[-1] if said else ending(code)) if code else ""
 
 
 @cache
@@ -151,11 +189,14 @@ async def virtiofsd(share: Share, runtime: Path, evidence: Path) -> AsyncIterato
     """Serve ``share`` over vhost-user."""
     binary = virtiofsd_binary()
     rust = _speaks_rust(binary)
+    sandbox = await choose_sandbox(binary, rust=rust, runtime=runtime)
     server, client = _accepting(runtime / "fs")
-    words = virtiofsd_arguments(share, server.fileno(), rust=rust, sandbox=_sandbox())
+    words = virtiofsd_arguments(share, server.fileno(), rust=rust, sandbox=sandbox)
     argv = [str(binary), *words]
     log = evidence / "virtiofsd.log"
     async with _running("virtiofsd", argv, client, server, log) as sidecar:
+        if sandbox == "none":
+            sidecar.note = f"virtiofsd has no sandbox, as {SANDBOX}=none asks for"
         yield sidecar
 
 

@@ -54,7 +54,8 @@ def make(
     _check(faults)
     target = recipes.place(part, version, workspace, faults)
     receipt = target.with_name("receipt.json")
-    with lock(workspace.locks / f"rehearsal-{part}.lock", progress.update):
+    # The lock lies where the parts lie: several outputs may share one cache.
+    with lock(workspace.rehearsal / "locks" / f"{part}.lock", progress.update):
         if receipt.exists() and target.exists():
             return target
         packages = provide(workspace, progress)

@@ -213,7 +213,7 @@ def provide(workspace: Workspace, progress: Progress) -> Packages:
     root, receipt = home / "root", home / "receipt.json"
     if receipt.exists():
         return Packages(root)
-    with lock(workspace.locks / "rehearsal-packages.lock", progress.update):
+    with lock(workspace.rehearsal / "locks" / "packages.lock", progress.update):
         if not receipt.exists():
             progress.phase("fetching the stand-in's packages", 60)
             archives = _download(home, wanted, progress)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +294,116 @@ def test_a_folder_made_for_it_is_shared(workspace: Workspace) -> None:
     folder.rmdir()
     with pytest.raises(PipelineError, match="does not exist"):
         check_share(_sharing(workspace, folder), workspace)
+
+
+# virtiofsd's sandbox, tried with virtiofsd itself
+
+
+def _virtiofsd(tmp_path: Path, namespace: str, chroot: str) -> Path:
+    """A virtiofsd that fares in each sandbox as the shell says; it notes how it was started."""
+    binary = tmp_path / "virtiofsd"
+    binary.write_text(
+        "#!/bin/sh\n"
+        f'echo "$*" >> {shlex.quote(str(tmp_path / "started"))}\n'
+        'case "$*" in\n'
+        f"  *=namespace*) {namespace} ;;\n"
+        f"  *=chroot*) {chroot} ;;\n"
+        "esac\n"
+    )
+    binary.chmod(0o755)
+    return binary
+
+
+REFUSED = "echo 'unshare: Operation not permitted' >&2; exit 1"
+
+
+def _chosen(tmp_path: Path, binary: Path) -> str:
+    return asyncio.run(sidecars.choose_sandbox(binary, rust=True, runtime=tmp_path))
+
+
+@pytest.fixture
+def _untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sidecars, "_works", {})
+    monkeypatch.delenv(sidecars.SANDBOX, raising=False)
+
+
+@pytest.mark.usefixtures("_untried")
+@pytest.mark.parametrize(
+    ("namespace", "chroot", "chosen", "tries"),
+    [
+        ("exit 0", "exit 0", "namespace", 1),
+        (REFUSED, "exit 0", "chroot", 2),
+        ("exec sleep 600", REFUSED, "namespace", 1),  # it serves: its sandbox was made
+    ],
+)
+def test_the_best_sandbox_that_virtiofsd_manages_to_make_is_taken(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    namespace: str,
+    chroot: str,
+    chosen: str,
+    tries: int,
+) -> None:
+    monkeypatch.setattr(sidecars, "DEADLINE", 0.5)
+    binary = _virtiofsd(tmp_path, namespace, chroot)
+    assert _chosen(tmp_path, binary) == chosen
+    assert _chosen(tmp_path, binary) == chosen  # remembered
+    assert len((tmp_path / "started").read_text().splitlines()) == tries
+
+
+@pytest.mark.usefixtures("_untried")
+def test_without_any_sandbox_nothing_is_shared_and_both_reasons_are_said(tmp_path: Path) -> None:
+    binary = _virtiofsd(tmp_path, REFUSED, "exit 7")
+    with pytest.raises(PipelineError) as raised:
+        _chosen(tmp_path, binary)
+    assert "namespace: unshare: Operation not permitted" in raised.value.message
+    assert "chroot: exit code 7" in raised.value.message
+    assert "AppArmor" in raised.value.hint
+    assert f"{sidecars.SANDBOX}=none" in raised.value.hint
+
+
+@pytest.mark.usefixtures("_untried")
+@pytest.mark.parametrize("asked", ["none", "chroot", "namespace"])
+def test_a_sandbox_that_is_asked_for_is_taken_untried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv(sidecars.SANDBOX, asked)
+    assert _chosen(tmp_path, tmp_path / "nothing") == asked
+    monkeypatch.setenv(sidecars.SANDBOX, "nothing")
+    with pytest.raises(PipelineError, match="expected namespace, chroot or none"):
+        _chosen(tmp_path, tmp_path / "nothing")
+
+
+@pytest.mark.usefixtures("_untried")
+@pytest.mark.parametrize(("asked", "said"), [("none", "has no sandbox"), ("chroot", "")])
+def test_serving_without_a_sandbox_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, said: str
+) -> None:
+    binary = _virtiofsd(tmp_path, "exec sleep 600", "exec sleep 600")
+    monkeypatch.setattr(sidecars, "virtiofsd_binary", lambda: binary)
+    monkeypatch.setattr(sidecars, "_speaks_rust", lambda _: True)
+    monkeypatch.setenv(sidecars.SANDBOX, asked)
+
+    async def main() -> str:
+        async with sidecars.virtiofsd(Share(tmp_path), tmp_path, tmp_path) as sidecar:
+            return sidecar.note
+
+    note = asyncio.run(main())
+    assert said in note
+    assert bool(note) == bool(said)
+
+
+@pytest.mark.usefixtures("_untried")
+def test_the_installed_virtiofsd_says_what_it_can_do(tmp_path: Path) -> None:
+    try:
+        binary = virtiofsd_binary()
+    except MissingRequirement:
+        pytest.skip("virtiofsd is not installed")
+    rust = sidecars._speaks_rust(binary)
+    trying = sidecars.choose_sandbox(binary, rust=rust, runtime=tmp_path)
+    if os.getuid() == 0:
+        assert asyncio.run(trying) in ("namespace", "chroot")
+    else:
+        with suppress(PipelineError):  # whether a user may is the host's matter
+            assert asyncio.run(trying) == "namespace"
+    assert not (tmp_path / "fs").exists()
