@@ -34,3 +34,18 @@ def lock(path: Path, waiting: Callable[[str], None] = lambda _: None) -> Iterato
         yield
     finally:
         os.close(handle)
+
+
+def lock_free(path: Path) -> bool:
+    """Whether nobody holds the lock file ``path`` just now."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True

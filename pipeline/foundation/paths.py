@@ -84,6 +84,11 @@ class Workspace:
         return self.cache / "images"
 
     @property
+    def trust(self) -> Path:
+        """What is remembered of each store: whose signature is trusted, the last catalog seen."""
+        return self.cache / "trust"
+
+    @property
     def instances(self) -> Path:
         """Running copies of images, one folder each."""
         return self.output / "instances"

@@ -22,7 +22,7 @@ def open_store(place: str, base: Path, tell: Callable[[str], None]) -> Store:
     if not separator:
         from pipeline.publishing.stores.directory import DirectoryStore
 
-        return DirectoryStore(base / Path(place).expanduser())
+        return DirectoryStore((base / Path(place).expanduser()).absolute())
     if scheme in ("http", "https"):
         from pipeline.publishing.stores.web import WebStore
 

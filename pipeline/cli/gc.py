@@ -1,0 +1,75 @@
+"""``golden gc``: remove versions beyond the policy, and what killed runs left behind."""
+
+from __future__ import annotations
+
+import argparse
+
+from pipeline.definitions.loader import load
+from pipeline.foundation.paths import Workspace, shown
+from pipeline.foundation.progress import Progress, reporter
+from pipeline.foundation.units import human_bytes
+from pipeline.publishing import catalog, gc
+from pipeline.publishing.pull import Wanted, read_catalog
+from pipeline.publishing.stores.base import writable
+from pipeline.publishing.stores.opening import open_store
+from pipeline.publishing.stores.push import Publisher
+from pipeline.publishing.trust import Anchors
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Options of ``golden gc``."""
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument(
+        "--pulled", action="store_true", help="also pulled versions that no instance uses"
+    )
+    for option, text in (("pin", "keep a version whatever the policy says"), ("unpin", "undo it")):
+        parser.add_argument(f"--{option}", metavar="IMAGE@VERSION", help=text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say what goes and why; then let it go."""
+    workspace = Workspace.default()
+    definitions = load(workspace)
+    publisher = Publisher.of(workspace, definitions.settings)
+    for text, pinned in ((args.pin, True), (args.unpin, False)):
+        if text:
+            _pin(publisher, text, pinned=pinned)
+    if args.pin or args.unpin:
+        return 0
+    keep = {name: image.publish.keep for name, image in definitions.images.items()}
+    used = gc.used_disks(workspace)
+    here = catalog.load(workspace.catalog)
+    old = gc.versions(here, keep, used, workspace.published)
+    waste = gc.unlisted(workspace.published) + gc.downloads(workspace)
+    if args.pulled:
+        waste += gc.pulled(workspace, used)
+    for one in gc.waste_of(old, workspace.published) + waste:
+        print(f"{shown(one.path)}  {human_bytes(one.size)}  {one.why}")
+    if not args.dry_run:
+        gc.collect_here(workspace, old, publisher.sign)
+        gc.remove(waste)
+    for place in definitions.settings.stores:
+        _store(place, publisher, keep, dry_run=args.dry_run, progress=reporter("gc"))
+    return 0
+
+
+def _pin(publisher: Publisher, text: str, *, pinned: bool) -> None:
+    wanted = Wanted.parse(text)
+    catalog.change(
+        publisher.workspace.catalog,
+        lambda before: catalog.mark(before, wanted.image, wanted.version, pinned=pinned),
+        publisher.sign,
+    )
+
+
+def _store(
+    place: str, publisher: Publisher, keep: dict[str, int], *, dry_run: bool, progress: Progress
+) -> None:
+    with open_store(place, publisher.workspace.root, progress.event) as store:
+        trust = publisher.trust(place, Anchors())
+        found = read_catalog(store, trust)
+        gone = gc.versions(found, keep, frozenset(), None)
+        for entry in gone:
+            print(f"{store.title}: {entry.image} {entry.version}  {human_bytes(entry.size)}")
+        if not dry_run:
+            gc.collect_in(writable(store), trust, publisher, gone, progress)

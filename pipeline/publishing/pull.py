@@ -1,0 +1,326 @@
+"""Pulling: from a store's catalog to a verified version on this host.
+
+    catalog -> its signature -> not older than seen -> the version -> its list of digests, signed
+    -> every file, hashed while it arrives, resumed -> the manifest agrees -> one rename
+
+Goes in: a store, ``IMAGE[@VERSION]``, whom to trust. Comes out: ``cache/images/<image>/<version>/``
+as it was published. Until its digest fits, nothing of a store's has a name of the store's choosing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.files import read_json, write_bytes
+from pipeline.foundation.locks import lock
+from pipeline.foundation.paths import Workspace
+from pipeline.foundation.progress import Progress
+from pipeline.inputs.fetch_mirrors import Policy
+from pipeline.inputs.fetch_types import HttpError, Mismatch, Undelivered
+from pipeline.publishing import catalog as catalogs
+from pipeline.publishing.catalog import INDEX, SIGNATURE, Catalog, Entry, NotACatalog
+from pipeline.publishing.signature import SignatureWrong
+from pipeline.publishing.stores.base import Blob, Odd, Store
+from pipeline.publishing.trust import Trust
+
+SUMS = "SHA256SUMS"
+SUMS_SIGNATURE = "SHA256SUMS.sig"
+MANIFEST = "manifest.json"
+LATEST = "latest"
+MEDIUM = 64 << 20
+"""Bytes that a file beside the disk may have, besides those of the disk."""
+_SIGNATURE_SIZE = 16 << 10
+_SUMS_SIZE = 1 << 20
+_OUT_OF_STEP = 3
+_LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)")
+_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}"
+_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,3}}")
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "the version is here, verified",
+    1: "something on this host went wrong, such as a full disk",
+    2: "wrong use",
+    3: "a program is missing on this host",
+    20: "the store did not answer, broke off, or sent fewer or more bytes than announced",
+    21: "the catalog or the version is not signed",
+    22: "a signature does not fit what it should sign",
+    23: "signed, but by another key than the trusted one",
+    25: "the catalog is older than the one seen before",
+    26: "a file is not the one in the signed list",
+    27: "what the store sent is no catalog, list or manifest, is too large, or names odd paths",
+    28: "the version was withdrawn; --force pulls it all the same",
+    29: "the store has no such image or version",
+    30: "signed by a key that is not known here yet",
+    130: "interrupted",
+}
+
+
+class PullFailed(PipelineError):
+    """A pull ended; ``exit_code`` tells why, see ``EXIT_CODES``."""
+
+    def __init__(self, code: int, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An image, and which of its versions; the newest when none is named."""
+
+    image: str
+    version: str = LATEST
+
+    @classmethod
+    def parse(cls, text: str) -> Wanted:
+        """``IMAGE``, ``IMAGE@latest`` or ``IMAGE@VERSION``."""
+        image, _, version = text.partition("@")
+        return cls(image, version or LATEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to pull; ``force`` takes a withdrawn version, ``warn_days`` is when expiry is near."""
+
+    force: bool = False
+    warn_days: int = 14
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A version that is here; ``fresh``: it came just now."""
+
+    folder: Path
+    entry: Entry
+    fresh: bool
+
+
+def pull(
+    store: Store,
+    wanted: Wanted,
+    workspace: Workspace,
+    trust: Trust,
+    progress: Progress,
+    options: Options,
+) -> Pulled:
+    """Bring a version here, unless it is; raises :class:`PullFailed` and what trust raises."""
+    with _codes(f"{store.title}: {wanted.image}"):
+        entry = choose(read_catalog(store, trust), wanted, store.title)
+        _judge(entry, progress, options)
+        folder = workspace.pulled / entry.image / entry.version
+        with lock(workspace.partial / f"{entry.image}-{entry.version}.lock", progress.event):
+            if folder.exists():
+                _refuse_other(folder, entry)
+                return Pulled(folder, entry, fresh=False)
+            _bring(store, entry, folder, workspace, trust, progress, options.policy)
+        return Pulled(folder, entry, fresh=True)
+
+
+@contextlib.contextmanager
+def _codes(what: str) -> Iterator[None]:
+    """Give each failure the exit code that tells it from the others."""
+    try:
+        yield
+    except Undelivered as error:
+        wrong = any(isinstance(one, Mismatch) for one in error.said)
+        said = "\n  ".join(one.message for one in error.said)
+        hint = "" if wrong else error.hint
+        raise PullFailed(
+            26 if wrong else 20,
+            f"{what}: {error.message.partition(':')[0]} did not come: {said}",
+            hint="the store or something on the way changed it: nothing of it is kept; "
+            "tell the publisher"
+            if wrong
+            else hint,
+        ) from error
+    except Odd as error:
+        raise PullFailed(27, error.message, hint=error.hint) from error
+    except NotACatalog as error:
+        raise PullFailed(27, error.message, hint=error.hint) from error
+    except HttpError as error:
+        hint = error.hint or "check the address of the store, and the network"
+        raise PullFailed(20, error.message, hint=hint) from error
+
+
+def read_catalog(store: Store, trust: Trust) -> Catalog:
+    """The store's catalog: signed by a trusted key, and not older than the one seen before."""
+    data = _signed_catalog(store, trust)
+    found = catalogs.parse(data, f"{store.title}: {INDEX}")
+    trust.refuse_older(found, data)
+    trust.remember(found, data)
+    return found
+
+
+def _signed_catalog(store: Store, trust: Trust) -> bytes:
+    names = {INDEX: catalogs.LARGEST, SIGNATURE: _SIGNATURE_SIZE}
+    for left in reversed(range(_OUT_OF_STEP)):
+        documents = store.documents("", names)
+        data = documents[INDEX]
+        if data is None:
+            break
+        try:
+            trust.check(INDEX, data, documents[SIGNATURE])
+        except SignatureWrong:  # perhaps read while a publisher was replacing the two
+            if not left:
+                raise
+            time.sleep(0.1)
+        else:
+            return data
+    raise PullFailed(
+        29,
+        f"{store.title}: has no catalog {INDEX}",
+        hint="give the address of the folder that holds it",
+    )
+
+
+def choose(catalog: Catalog, wanted: Wanted, where: str) -> Entry:
+    """The version that was asked for."""
+    if not catalog.entries(wanted.image):
+        known = ", ".join(sorted(catalog.images)) or "none"
+        raise PullFailed(29, f"{where}: has no image {wanted.image!r}", hint=f"images: {known}")
+    if wanted.version == LATEST:
+        entry = catalog.newest(wanted.image)
+        why = f"every version of {wanted.image} was withdrawn"
+    else:
+        entry = catalog.find(wanted.image, wanted.version)
+        why = f"has no version {wanted.version!r} of {wanted.image}"
+    if entry is None:
+        known = ", ".join(one.version for one in catalog.entries(wanted.image))
+        raise PullFailed(29, f"{where}: {why}", hint=f"versions: {known}")
+    return entry
+
+
+def _judge(entry: Entry, progress: Progress, options: Options) -> None:
+    if entry.yanked and not options.force:
+        raise PullFailed(
+            28,
+            f"{entry.image} {entry.version} was withdrawn by its publisher",
+            hint=f"pull {entry.image}@{LATEST}, or insist with --force",
+        )
+    if entry.yanked:
+        progress.event(f"{entry.image} {entry.version} was withdrawn by its publisher")
+    if entry.expires_at is None:
+        return
+    left = datetime.datetime.fromisoformat(entry.expires_at) - datetime.datetime.now(datetime.UTC)
+    if left.total_seconds() < 0:
+        progress.event(f"warning: the evaluation in {entry.version} ended on {entry.expires_at}")
+    elif left.days < options.warn_days:
+        progress.event(
+            f"warning: the evaluation in {entry.version} ends in {left.days} days, on "
+            f"{entry.expires_at}"
+        )
+
+
+def _refuse_other(folder: Path, entry: Entry) -> None:
+    """What is here under the name must be what the catalog means."""
+    disk = (_object(read_json(folder / MANIFEST))).get("disk")
+    path = folder / entry.disk
+    same = isinstance(disk, dict) and disk.get("sha256") == entry.sha256
+    if same and path.exists() and path.stat().st_size == entry.size:
+        return
+    raise PullFailed(
+        1,
+        f"{folder}: is another {entry.image} {entry.version} than the store's",
+        hint="it came from another store, or was damaged: remove that folder if no instance uses "
+        "it, then pull again",
+    )
+
+
+def _bring(
+    store: Store,
+    entry: Entry,
+    folder: Path,
+    workspace: Workspace,
+    trust: Trust,
+    progress: Progress,
+    policy: Policy,
+) -> None:
+    """Everything of a version into a hidden folder, which then takes the final name."""
+    listed = store.documents(entry.key, {SUMS: _SUMS_SIZE, SUMS_SIGNATURE: _SIGNATURE_SIZE})
+    data, signed = listed[SUMS], listed[SUMS_SIGNATURE]
+    if data is None:
+        raise PullFailed(20, f"{store.title}: has no {SUMS} of {entry.image} {entry.version}")
+    trust.check(SUMS, data, signed)
+    blobs = _blobs(data, entry)
+    part = folder.with_name(f".{folder.name}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    for blob in blobs:  # the disk last: what broke off is then the disk, and that goes on
+        limited = _limited(policy, entry)
+        store.get(entry.key, blob, part / blob.name, workspace.partial, progress, limited)
+    _agree(_object(read_json(part / MANIFEST)), entry)
+    write_bytes(part / SUMS, data, mode=0o444)
+    write_bytes(part / SUMS_SIGNATURE, signed or b"", mode=0o444)
+    _drop_others(part, {blob.name for blob in blobs} | {SUMS, SUMS_SIGNATURE})
+    part.rename(folder)
+    progress.done(f"{entry.image} {entry.version}: verified")
+
+
+def _limited(policy: Policy, entry: Entry) -> Policy:
+    return Policy(
+        total=policy.total,
+        retries=policy.retries,
+        backoff=policy.backoff,
+        longest_wait=policy.longest_wait,
+        max_bytes=entry.size + MEDIUM,
+        worthwhile=policy.worthwhile,
+        limits=policy.limits,
+    )
+
+
+def _blobs(data: bytes, entry: Entry) -> list[Blob]:
+    """The files of the signed list, the disk last; names that lead anywhere else are refused."""
+    try:
+        lines = [line for line in data.decode().split("\n") if line]
+    except UnicodeDecodeError:
+        lines = [""]
+    found: dict[str, Blob] = {}
+    for line in lines:
+        match = _LINE.fullmatch(line)
+        if not match or not _NAME.fullmatch(match[2]) or match[2] in found:
+            raise PullFailed(
+                27, f"{entry.image} {entry.version}: {SUMS} has an odd line: {line[:120]!r}"
+            )
+        size = entry.size if match[2] == entry.disk else None
+        found[match[2]] = Blob(match[2], match[1], size)
+    missing = {entry.disk, MANIFEST} - set(found)
+    if missing:
+        raise PullFailed(
+            27, f"{entry.image} {entry.version}: {SUMS} lacks {', '.join(sorted(missing))}"
+        )
+    if found[entry.disk].sha256 != entry.sha256:
+        raise PullFailed(
+            26, f"{entry.image} {entry.version}: catalog and {SUMS} name different disks"
+        )
+    return sorted(found.values(), key=lambda blob: (blob.name == entry.disk, blob.name))
+
+
+def _agree(manifest: Mapping[str, Any], entry: Entry) -> None:
+    """The signed manifest must speak of this very version: lists can't be exchanged."""
+    disk = _object(manifest.get("disk"))
+    said = (manifest.get("image"), manifest.get("version"), disk.get("sha256"), disk.get("size"))
+    if said != (entry.image, entry.version, entry.sha256, entry.size):
+        raise PullFailed(
+            26,
+            f"{entry.image} {entry.version}: its manifest is that of "
+            f"{str(said[0])[:60]} {str(said[1])[:60]}",
+            hint="somebody put one version in another's place; tell the publisher",
+        )
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _drop_others(part: Path, names: set[str]) -> None:
+    """Leave out what an earlier attempt, at another state of the store, left behind."""
+    for path in part.rglob("*"):
+        if path.is_file() and str(path.relative_to(part)) not in names:
+            path.unlink()

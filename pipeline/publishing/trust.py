@@ -1,0 +1,167 @@
+"""Whose signature counts, and which catalog was seen last: remembered for each store.
+
+Goes in: what the user said (keys, an allowed-signers file, fingerprints), a document with its
+signature. Comes out: the fingerprint of a trusted key, or an error that tells which check failed.
+Nothing is trusted silently: a store that is met for the first time shows its fingerprint and asks,
+or names the option that answers.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.files import read_json, sha256_bytes, write_json
+from pipeline.foundation.paths import Workspace
+from pipeline.publishing import signature
+from pipeline.publishing.catalog import Catalog
+
+Ask = Callable[[str], bool]
+"""Shows a sentence and returns whether the answer was yes."""
+
+
+class UnknownKey(PipelineError):
+    """A good signature by a key that nobody has vouched for yet."""
+
+    exit_code = 30
+
+
+class RolledBack(PipelineError):
+    """The store shows an older catalog than it did before."""
+
+    exit_code = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """Whom the user trusts, in their own words; these take the place of what is remembered."""
+
+    keys: Sequence[Path] = ()
+    allowed: Path | None = None
+    fingerprints: Sequence[str] = ()
+
+    def accepted(self) -> frozenset[str]:
+        """The fingerprints that were named, those of the keys among them."""
+        of_keys = {signature.fingerprint(signature.public_key(key)) for key in self.keys}
+        return frozenset({*self.fingerprints, *of_keys})
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is known of a store from earlier times."""
+
+    fingerprints: frozenset[str] = frozenset()
+    serial: int = 0
+    catalog: str = ""
+
+    @classmethod
+    def load(cls, path: Path) -> Memory:
+        """What the file remembers; nothing when there is none."""
+        known = read_json(path)
+        if known is None and path.exists():
+            raise PipelineError(
+                f"{path}: what was remembered of a store is damaged",
+                hint="remove the file; the store's key then has to be confirmed once more",
+            )
+        if not isinstance(known, dict):
+            return cls()
+        return cls(frozenset(known["fingerprints"]), known["serial"], known["catalog"])
+
+
+class Trust:
+    """The trust in one store.
+
+    ``ask`` is None where nobody can be asked; ``own`` are keys of this host's publisher.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        workspace: Workspace,
+        anchors: Anchors,
+        ask: Ask | None = None,
+        own: frozenset[str] = frozenset(),
+    ) -> None:
+        self.place, self._anchors, self._ask = place, anchors, ask
+        self._path = workspace.trust / f"{sha256_bytes(place.encode())[:24]}.json"
+        self._memory = Memory.load(self._path)
+        named = anchors.accepted()
+        known = named or (frozenset() if anchors.allowed else self._memory.fingerprints)
+        self._accepted = known | own
+        self._vouched: set[str] = set()
+
+    def check(self, name: str, data: bytes, signed: bytes | None) -> str:
+        """The fingerprint of the trusted key that signed ``data``.
+
+        Raises what :mod:`pipeline.publishing.signature` raises, or :class:`UnknownKey`.
+        """
+        with tempfile.TemporaryDirectory(prefix="golden-verify-") as folder:
+            file = Path(folder) / name
+            file.write_bytes(data)
+            sig = file.with_name(f"{name}.sig")
+            if signed is not None:
+                sig.write_bytes(signed)
+            if self._anchors.allowed:
+                by = signature.verify(file, sig, self._anchors.allowed)
+            else:
+                by = signature.signer(file, sig)
+                self._judge(name, by)
+        self._vouched.add(by)
+        return by
+
+    def _judge(self, name: str, by: str) -> None:
+        if by in self._accepted:
+            return
+        if self._accepted:
+            known = ", ".join(sorted(self._accepted))
+            raise signature.SignedByAnother(
+                f"{self.place}: {name} is signed by {by}, trusted is {known}",
+                fingerprint=by,
+                hint="ask the publisher whether the key was changed; if it was, say so once: "
+                f"--trust {by}",
+            )
+        question = f"{self.place} is not known here yet; it is signed by\n    {by}\n"
+        if self._ask is None or not self._ask(question):
+            raise UnknownKey(
+                f"{self.place}: {name} is signed by {by}, a key that is not known here yet",
+                hint="compare it with the publisher's fingerprint, then say once: "
+                f"--trust {by} (or --key FILE, --allowed-signers FILE)",
+            )
+        self._accepted = frozenset({by})
+
+    def refuse_older(self, catalog: Catalog, data: bytes) -> None:
+        """Raise when the store has shown a newer catalog, or another one of the same serial."""
+        seen = self._memory
+        if catalog.serial < seen.serial:
+            raise RolledBack(
+                f"{self.place}: its catalog has serial {catalog.serial}, one of {seen.serial} was "
+                "seen before: somebody shows an older state",
+                hint=f"ask the publisher; if the store really went back, remove {self._path}",
+            )
+        if catalog.serial == seen.serial and seen.catalog not in ("", sha256_bytes(data)):
+            raise RolledBack(
+                f"{self.place}: its catalog of serial {catalog.serial} is another than the one "
+                "seen before",
+                hint=f"ask the publisher; two states under one number are a fork ({self._path})",
+            )
+
+    def remember(self, catalog: Catalog, data: bytes) -> None:
+        """Keep what was verified for the next time."""
+        known = Memory(
+            frozenset(self._accepted | self._vouched), catalog.serial, sha256_bytes(data)
+        )
+        if known == self._memory:
+            return
+        self._memory = known
+        write_json(
+            self._path,
+            {
+                "store": self.place,
+                "fingerprints": sorted(known.fingerprints),
+                "serial": known.serial,
+                "catalog": known.catalog,
+            },
+        )
