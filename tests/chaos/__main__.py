@@ -18,6 +18,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--write", action="store_true", help="write docs/failures.md afterwards")
     parser.add_argument("--results", type=Path, help="where rows are kept (output/chaos.json)")
+    parser.add_argument("--each", action="store_true", help="a next run for every single fault")
     parser.add_argument("--missing", action="store_true", help="only what has no good row there")
     return parser.parse_args()
 
@@ -44,7 +45,7 @@ def main() -> int:
         print("\n".join(table.lines(row)), flush=True)
 
     with tempfile.TemporaryDirectory(prefix="golden-chaos-") as folder:
-        rows = suite.play(wanted, Path(folder), told)
+        rows = suite.play(wanted, Path(folder), told, each=options.each)
     print(suite.summary(rows))
     if options.write and (why := table.write(table.read(results), every)):
         print(why, file=sys.stderr)

@@ -28,8 +28,7 @@ class Case:
 
     ``says`` must be found in what the user reads. ``killed``: what is ended without a word may
     leave its work folder and its runtime folder, which the next run has to clear away.
-    ``succeeds``: the run is expected to get over it by itself. ``together``: the next run is that
-    of the next case, and the last one of them runs to the end. ``patience`` is the user's
+    ``succeeds``: the run is expected to get over it by itself. ``patience`` is the user's
     GOLDEN_PATIENCE; ``needs`` says what is missing to try it here.
     """
 
@@ -42,7 +41,6 @@ class Case:
     patience: str = ""
     killed: bool = False
     succeeds: bool = False
-    together: bool = False
     needs: Callable[[], str] = lambda: ""
 
     @property

@@ -200,17 +200,17 @@ def _case(
 CASES = (
     _case(
         "qemu-killed", "install", "QEMU is killed during Setup", "QEMU ended: .*SIGKILL",
-        partial(_killed, program="qemu", stage="install", after="pass windowsPE"), together=True,
+        partial(_killed, program="qemu", stage="install", after="pass windowsPE"),
     ),
     _case(
         "qemu-missing", "install", "QEMU is not installed", "qemu-system-x86_64 is not installed",
-        partial(_missing, program="qemu-system-x86_64", stage="install"), together=True,
+        partial(_missing, program="qemu-system-x86_64", stage="install"),
     ),
     _case(
         "swtpm-missing", "install", "swtpm is not installed, and the image's machine has a TPM",
         "swtpm is not installed",
         partial(_with_tpm, play=partial(_missing, program="swtpm", stage="install")),
-        image=TPM_IMAGE, together=True,
+        image=TPM_IMAGE,
     ),
     _case(
         "swtpm-killed", "install", "swtpm is killed while the machine runs",
@@ -221,7 +221,7 @@ CASES = (
     _case(
         "virtiofsd-killed", "check", "virtiofsd is killed while the guest uses the share",
         "virtiofsd ended: .*SIGKILL",
-        partial(_killed, program="virtiofsd", stage="check", after=STARTED), together=True,
+        partial(_killed, program="virtiofsd", stage="check", after=STARTED),
     ),
     _case(
         "virtiofsd-missing", "check", "virtiofsd is not installed", "virtiofsd",
@@ -229,7 +229,7 @@ CASES = (
     ),
     _case(
         "disk-full-before", "provision", "the host's disk has not the room that a stage may need",
-        "provision:rehearsal.* (room|space|free)", _full_before, needs=needs_root, together=True,
+        "provision:rehearsal.* (room|space|free)", _full_before, needs=needs_root,
     ),
     _case(
         "disk-full", "provision", "the host's disk becomes full while the guest writes",
@@ -237,7 +237,7 @@ CASES = (
     ),
     _case(
         "port-taken", "provision", "the port that an instance shall have is taken",
-        "port|Could not set up host forwarding", _port_taken, together=True,
+        "port|Could not set up host forwarding", _port_taken,
     ),
     _case(
         "stale-socket-and-lock", "provision",

@@ -97,6 +97,7 @@ def tree(output: Path) -> dict[str, tuple[int, int]]:
 def changes(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> list[str]:
     """What differs between two trees, in words."""
     new = [f"file {name}" for name in sorted(after.keys() - before.keys())]
-    gone = [f"{name} is gone" for name in sorted(before.keys() - after.keys())]
+    cleared = {name for name in before if ".work/" in name or ".part/" in name}
+    gone = [f"{name} is gone" for name in sorted(before.keys() - after.keys() - cleared)]
     both = sorted(before.keys() & after.keys())
     return new + gone + [f"{name} changed" for name in both if before[name] != after[name]]

@@ -85,9 +85,9 @@ def _at(stage: str) -> list[Case]:
     return [
         Case(
             name, stage, what, says, partial(play, stage=stage),
-            killed=name == "sigkill", together=number < len(WAYS) - 1,
+            killed=name == "sigkill",
         )
-        for number, (name, what, says, play) in enumerate(WAYS)
+        for name, what, says, play in WAYS
     ]  # fmt: skip
 
 
@@ -95,7 +95,7 @@ CASES = (
     *(case for stage in ORDER for case in _at(stage)),
     Case(
         "killed-while-compressing", "publish", "SIGKILL while qemu-img compresses the disk", "",
-        _kill_while_compressing, killed=True, together=True,
+        _kill_while_compressing, killed=True,
     ),
     Case(
         "killed-before-the-catalog", "publish",

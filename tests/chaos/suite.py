@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos import guest_cases, host_cases, leftovers, signal_cases
@@ -30,13 +29,23 @@ def _clears_away(text: str, stage: str) -> bool:
     """Whether it is something that a killed run may leave, as the next run clears it away."""
     if text.startswith("file "):
         return f".{stage}.work/" in text or ".part/" in text
-    return text.startswith("runtime folder ") or text.endswith(".board")
+    return text.startswith("runtime folder ")
 
 
-def sharing(wanted: Sequence[Case]) -> list[Case]:
-    """The cases with one next run for all of them that stop at the same stage, after the last."""
-    last = {case.stage: case for case in wanted}
-    return [replace(case, together=case is not last[case.stage]) for case in wanted]
+def groups(wanted: Iterable[Case], *, each: bool = False) -> list[list[Case]]:
+    """Cases that share a next run: those of one image that stop at one stage.
+
+    They may, as a fault leaves the very files that it found. Cases that succeed have no next run.
+    """
+    made: list[list[Case]] = []
+    for case in wanted:
+        last = made[-1][-1] if made else None
+        alone = each or last is None or case.succeeds or last.succeeds
+        if last is None or alone or (case.stage, case.image) != (last.stage, last.image):
+            made.append([case])
+        else:
+            made[-1].append(case)
+    return made
 
 
 class Player:
@@ -44,25 +53,23 @@ class Player:
 
     def __init__(self, place: Room, told: Told) -> None:
         self.room, self.told = place, told
-        self.waiting: list[Row] = []
 
-    def play(self, case: Case) -> None:
-        """One case: prepare, break, look over; then the next run, if it is this one's turn."""
+    def play(self, group: Sequence[Case]) -> None:
+        """One case after the other: prepare, break, look over; then the next run for all."""
+        rows = [self.one(case) for case in group]
+        self.conclude(group[-1], rows)
+
+    def one(self, case: Case) -> Row:
+        """One fault."""
         row = Row.of(case)
-        if reason := case.needs():
-            row.skipped = reason
-            self.told(row)
-            return
         self.room.image, self.room.patience = case.image, ""
         try:
-            self._play(case, row)
+            self._one(case, row)
         except AssertionError as error:
             row.wrong.append(str(error))
-        self.waiting.append(row)
-        if not case.together:
-            self._conclude(case)
+        return row
 
-    def _play(self, case: Case, row: Row) -> None:
+    def _one(self, case: Case, row: Row) -> None:
         self.room.prepare(case.stage)
         before = dict(self.room.tree())
         self.room.patience = case.patience
@@ -76,28 +83,30 @@ class Player:
         ]
         row.wrong += [f"left behind: {text}" for text in unexpected]
 
-    def _conclude(self, case: Case) -> None:
+    def conclude(self, case: Case, rows: Sequence[Row]) -> None:
         """The next run, for all rows that wait for it."""
         why = "" if case.succeeds else self.room.finish(case.stage)
         left = [] if why else self.room.left()
         work = [name for name in self.room.tree() if ".work/" in name or ".part/" in name]
-        for row in self.waiting:
+        for row in rows:
             row.again = why or "succeeds"
             row.wrong += [why] if why else []
             row.wrong += [f"still there after the next run: {text}" for text in [*left, *work]]
             self.told(row)
-        self.waiting.clear()
 
 
-def _play_in_a_room(folder: Path, wanted: Sequence[Case], told: Told) -> None:
+def _play_in_a_room(folder: Path, wanted: Sequence[Sequence[Case]], told: Told) -> None:
     with room(folder) as place:
         player = Player(place, told)
-        for case in wanted:
-            player.play(case)
+        for group in wanted:
+            player.play(group)
 
 
-def play(wanted: Iterable[Case], folder: Path, told: Told) -> list[Row]:
-    """Play cases; ``told`` gets each row when it is known. Raises when anything is left."""
+def play(wanted: Iterable[Case], folder: Path, told: Told, *, each: bool = False) -> list[Row]:
+    """Play cases; ``told`` gets each row when it is known. Raises when anything is left.
+
+    ``each``: every fault gets a next run of its own.
+    """
     limit = ORDER.index(LAST_OF_FIRST_ROOM)
     rows: list[Row] = []
     lock = threading.Lock()
@@ -107,14 +116,19 @@ def play(wanted: Iterable[Case], folder: Path, told: Told) -> list[Row]:
             rows.append(row)
             told(row)
 
-    chosen = list(wanted)
+    chosen = []
+    for case in wanted:
+        if reason := case.needs():
+            tell(Row(case.name, case.stage, case.what, skipped=reason))
+        else:
+            chosen.append(case)
     halves = [
         [case for case in chosen if (ORDER.index(case.stage) <= limit) is first]
         for first in (True, False)
     ]
     with ThreadPoolExecutor(2) as pool:
         jobs = [
-            pool.submit(_play_in_a_room, folder / f"room {n}", half, tell)
+            pool.submit(_play_in_a_room, folder / f"room {n}", groups(half, each=each), tell)
             for n, half in enumerate(halves, 1)
             if half
         ]

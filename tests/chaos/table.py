@@ -24,7 +24,9 @@ fault (for one inside the guest: from its last sign of life) to that sentence, w
 and how the next run of the same stage went. `nothing` is asserted: after each run no process,
 socket, held lock, mount, loop device or temporary file is left, and no file in the output but the
 evidence under `output/failures/`, whose folder each sentence about a machine names (left out here);
-and nothing of any kind is left after the whole suite.
+and nothing of any kind is left after the whole suite. As each fault leaves the very files that it
+found, those of one stage share a next run, which begins where the last of them ended; with `--each`
+every single one is followed by a run to the end.
 
 `./doitw chaos` plays them all and prints them; `python -m tests.chaos NAME…` plays single ones;
 `golden rehearsal faults` lists those that the guest knows. Where a fault ends by a deadline,
