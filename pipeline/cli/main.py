@@ -25,6 +25,7 @@ COMMANDS = {
     "matrix": "say which images must be built tonight, for CI to fan out on",
     "refresh": "look for new versions of what is pinned, and bring the pins up to date",
     "media": "list the editions on a Windows medium: a file, or a URL without downloading it",
+    "verify": "check a published version: its files, its signature, who signed it",
     "lint": "check answer files, ours or not",
     "render": "write an image's answer files and plans, without any download",
     "rehearsal": "make the stand-in medium that needs no Windows",

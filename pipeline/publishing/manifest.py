@@ -1,4 +1,8 @@
-"""The manifest of a published version: what it is, what went in, how long it is good for."""
+"""The manifest of a published version: what it is, what went in, how long it is good for.
+
+Goes in: an image's definition and what the stages know of its build. Comes out: ``manifest.json``,
+which keeps to ``schemas/manifest.schema.json`` or is not published at all.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.definitions.model import Image, MediaFacts, Pin
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.files import read_json
+from pipeline.foundation.paths import ROOT
 
 SCHEMA = 1
+SCHEMA_FILE = ROOT / "schemas" / "manifest.schema.json"
 DISK = "disk.qcow2"
 
 
@@ -77,6 +85,7 @@ def manifest(
     moment: datetime.datetime,
 ) -> dict[str, Any]:
     """The whole document, JSON-able, without anything that is secret or names the build host."""
+    terms = licence(facts, moment, rehearsal=image.rehearsal)
     return {
         "schema": SCHEMA,
         "image": image.name,
@@ -108,12 +117,40 @@ def manifest(
             "sha256": disk.sha256,
         },
         "inputs": {
-            pin.name: {"version": pin.version, "identity": identities[pin.name]} for pin in pins
+            pin.name: {
+                "version": pin.version,
+                "identity": identities[pin.name],
+                "sha256": pin.sha256,
+                "size": pin.size,
+            }
+            for pin in pins
         },
         "stages": dict(built.stages),
         "timings": dict(built.timings),
         "tools": dict(built.tools),
         "checks": dict(built.checks),
         "built_at": utc(moment),
-        "licence": licence(facts, moment, rehearsal=image.rehearsal),
+        "expires_at": terms["expires_at"],
+        "licence": terms,
     }
+
+
+def problems(document: Any) -> list[str]:
+    """What of a document is not as the published schema says: ``where: what``; none is good."""
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(read_json(SCHEMA_FILE))
+    return sorted(
+        f"{error.json_path.removeprefix('$.')}: {error.message}"
+        for error in validator.iter_errors(document)
+    )
+
+
+def require_valid(document: Any) -> None:
+    """Raise unless the document keeps to the schema: a mistake here, or a manifest of others."""
+    if found := problems(document):
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise PipelineError(
+            f"the manifest is not as its schema says: {found[0]}{more}",
+            hint=f"the schema is {SCHEMA_FILE}",
+        )

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.definitions.identity import identity
 from pipeline.foundation.files import sha256_bytes, sha256_file
+from pipeline.publishing import consumers
 from pipeline.publishing.version import CONVERT_OPTIONS
 from pipeline.stages import artifacts, payloads, rendering
 from pipeline.stages.build import Build
@@ -112,11 +113,12 @@ def prove(_: Build, ids: Ids) -> Inputs:
 
 
 def publish(build: Build, ids: Ids) -> Inputs:
-    """The stages that it shows, and the form it takes."""
+    """The stages that it shows, the form it takes, and the files for those who use it."""
     shown = ("install", "provision", "check", "seal", "prove")
     return {
         **{stage: ids[stage] for stage in shown},
         "title": build.image.title,
         "format": list(CONVERT_OPTIONS),
+        "consumers": consumers.identity(build.workspace.templates),
         "evaluation_days": build.facts.evaluation_days,
     }

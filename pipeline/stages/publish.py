@@ -1,21 +1,30 @@
 """publish: compress the sealed disk and let a version appear in the catalog.
 
-In: the sealed, proven disk. Out: ``output/publish/<image>/<version>/``, then its line in
+In: the sealed, proven disk. Out: ``output/publish/<image>/<version>/``, signed, then its line in
 ``index.json``. The catalog, not the receipt, answers whether this is done.
 """
 
 from __future__ import annotations
 
 import datetime
+import functools
+import importlib.metadata
 import json
-from collections.abc import Mapping
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from pipeline.publishing import catalog
+from pipeline.answers.planning import FromDriver, FromPin, FromRepository, Source
+from pipeline.definitions.model import Pin
+from pipeline.foundation.files import sha256_bytes, sha256_file
+from pipeline.foundation.process import run
+from pipeline.publishing import bom, catalog, consumers, provenance, signature
 from pipeline.publishing.manifest import DISK, Built, Disk, manifest, version_of
 from pipeline.publishing.version import appear, complete, compress, staging
-from pipeline.stages import artifacts, rendering
+from pipeline.stages import artifacts, payloads, rendering
 from pipeline.stages.build import Build, Made, Work
+from pipeline.stages.inputs import seal_config
 from pipeline.stages.session import DISK as SEALED
 
 FROM = ("install", "provision", "check", "seal", "prove")
@@ -23,25 +32,48 @@ CARRIED = {"check": ("checks.json", "junit.xml"), "prove": ("checks.json", "juni
 
 
 def make(work: Work) -> Made:
-    """Compress, describe, rename, list."""
-    build, published = work.build, work.build.workspace.published
-    image = build.image.name
+    """Compress, describe, sign, rename, list."""
+    build, workspace = work.build, work.build.workspace
+    published, image = workspace.published, build.image.name
+    key = signature.ensure_key(workspace, build.settings)
+    sign = functools.partial(signature.sign, key=key)
     folder = staging(published, image, work.id)
     disk = compress(work.upstream("seal") / SEALED, folder)
     now = datetime.datetime.now(datetime.UTC)
     version = version_of(build.facts.build, now.date(), published / image)
     document = _manifest(work, disk, version, now)
+    line = signature.allowed_signers_line(signature.public_key(key))
+    complete(folder, document, _files(work, document, line, key), sign)
+    appear(folder, published / image / version)
+    signature.allow(published / signature.ALLOWED, line)
+    catalog.add(workspace.catalog, _entry(document), sign)
+    work.progress.event(f"published {published / image / version}")
+    (work.folder / "version").write_text(version + "\n")
+    return Made(("version",), facts={"version": version})
+
+
+def _files(work: Work, document: Mapping[str, Any], line: str, key: Path) -> dict[str, bytes]:
+    """What lies beside disk and manifest, by name; whatever is added here is listed and signed."""
+    build = work.build
     carried = {
         f"{stage}-{name}": (work.upstream(stage) / name).read_bytes()
         for stage, names in CARRIED.items()
         for name in names
     }
-    complete(folder, document, carried)
-    appear(folder, published / image / version)
-    catalog.add(build.workspace.catalog, _entry(document))
-    work.progress.event(f"published {published / image / version}")
-    (work.folder / "version").write_text(version + "\n")
-    return Made(("version",), facts={"version": version})
+    by = signature.fingerprint(signature.public_key(key))
+    digests = {name: sha256_bytes(data) for name, data in carried.items()}
+    statement = provenance.provenance(document, build.image, _pins(build), by, digests)
+    return {
+        **carried,
+        **consumers.consumer_files(document, build.workspace.templates),
+        bom.NAME: bom.bom(document, _contents(build)),
+        provenance.NAME: _json(statement),
+        signature.ALLOWED: f"{line}\n".encode(),
+    }
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def _manifest(work: Work, disk: Disk, version: str, now: datetime.datetime) -> dict[str, Any]:
@@ -56,18 +88,68 @@ def _manifest(work: Work, disk: Disk, version: str, now: datetime.datetime) -> d
     built = Built(
         build_id=work.id,
         stages={name: receipt.id for name, receipt in receipts.items()},
-        tools=receipts["install"].tools,
+        tools={**receipts["install"].tools, **_tools()},
         timings={name: receipt.timings["total"] for name, receipt in receipts.items()},
         checks={"passed": held.count(True), "failed": held.count(False)},
     )
-    names = sorted({build.image.media, build.image.drivers.pin, *_plan_pins(build)})
-    pins = [build.pins[name] for name in names]
+    pins = _pins(build)
     identities = {pin.name: artifacts.identity(pin) for pin in pins}
     return manifest(build.image, build.facts, pins, identities, disk, built, version, now)
 
 
-def _plan_pins(build: Build) -> set[str]:
-    return {*rendering.bootstrap(build).pins(), *rendering.provision(build).pins()}
+def _tools() -> dict[str, str]:
+    """The tools of this stage and of all, by their versions."""
+    words = run(["qemu-img", "--version"], deadline=30).output.split()
+    return {
+        "golden-windows": importlib.metadata.version("golden-windows"),
+        "python": platform.python_version(),
+        "qemu-img": words[2],
+    }
+
+
+def _sources(build: Build) -> tuple[Source, ...]:
+    """Where the payloads of both plans came from."""
+    return (*rendering.bootstrap(build).sources(), *rendering.provision(build).sources())
+
+
+def _pins(build: Build) -> list[Pin]:
+    payload = {s.pin for s in _sources(build) if not isinstance(s, FromRepository)}
+    names = {build.image.media, build.image.drivers.pin, *payload}
+    return [build.pins[name] for name in sorted(names)]
+
+
+def _contents(build: Build) -> bom.Contents:
+    """What was put into the disk: the drivers of Setup and of the plan, packages, scripts."""
+    sources = _sources(build)
+    given = [source.driver for source in sources if isinstance(source, FromDriver)]
+    whole = {source.pin for source in sources if isinstance(source, FromPin)}
+    return bom.Contents(
+        drivers=_drivers(build, [*build.image.drivers.setup, *given]),
+        packages={_called(build, name): build.pins[name] for name in whole},
+        scripts=_scripts(build),
+    )
+
+
+def _drivers(build: Build, names: Sequence[str]) -> list[Any]:
+    sources = payloads.Sources(build)
+    pin = build.image.drivers.pin
+    return [driver for name in dict.fromkeys(names) for driver in sources.drivers(pin, name)]
+
+
+def _called(build: Build, pin: str) -> str:
+    """The name of a package: what it is, where the image's definition says so."""
+    known = {build.image.winfsp: "winfsp", build.image.openssh: "openssh"}
+    return known.get(pin, pin)
+
+
+def _scripts(build: Build) -> dict[str, str]:
+    """Files of the repository that ran in the guest, or stay there for the first boot."""
+    root = build.workspace.root
+    ran = {source.path for source in _sources(build) if isinstance(source, FromRepository)}
+    files = {path: root / path for path in ran}
+    stay = seal_config(build)["first_boot"]["files"]
+    files |= {name: rendering.guest_script(build, name) for name in stay}
+    return {name: sha256_file(path) for name, path in files.items()}
 
 
 def _entry(document: Mapping[str, Any]) -> catalog.Entry:
@@ -80,6 +162,6 @@ def _entry(document: Mapping[str, Any]) -> catalog.Entry:
         size=disk["size"],
         sha256=disk["sha256"],
         built_at=document["built_at"],
-        expires_at=document["licence"]["expires_at"],
+        expires_at=document["expires_at"],
         rehearsal=document["rehearsal"],
     )
