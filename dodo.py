@@ -1,8 +1,9 @@
 """The task graph: one row a kind of task. ``doit list`` shows them, ``doit build`` does the job.
 
-    fetch:<artifact> ──► media ──► render ──► cidata ──► install ──► provision ──► check
-                                                                        │
-                                                         publish ◄── prove ◄── seal
+    fetch:<artifact> ──► media ──┐
+                         render ─┴► cidata ──► install ──► provision ──► check
+                                                              │
+                                             publish ◄── prove ◄── seal
 
 Each stage of an image is a task ``<stage>:<image>``; its receipt under ``output/build/<image>/`` is
 its target and the file that later stages depend on. What a stage does and what goes into it is in
@@ -74,6 +75,11 @@ def task_prove() -> Tasks:
 def task_publish() -> Tasks:
     """Compress, describe and publish a version."""
     yield from GRAPH.stage_tasks("publish")
+
+
+def task_layer() -> Tasks:
+    """Look for an installed or provisioned disk in the layers that hosts share."""
+    yield from GRAPH.layer_tasks()
 
 
 def task_build() -> Tasks:

@@ -8,9 +8,11 @@ from typing import Any
 
 from pipeline.definitions.loader import load
 from pipeline.foundation.paths import Workspace
+from pipeline.foundation.progress import Silent
+from pipeline.stages import layers
 from pipeline.stages.build import Build
 from pipeline.stages.graph import STAGES
-from pipeline.stages.plan import Decision, decide
+from pipeline.stages.plan import Decision, Examined, decide
 
 SHOWN = 5
 
@@ -26,13 +28,23 @@ def run(args: argparse.Namespace) -> int:
     workspace = Workspace.default()
     definitions = load(workspace)
     images = args.image or definitions.settings.build
-    plans = {name: decide(Build.of(name, definitions, workspace), STAGES) for name in images}
+    plans = {name: _plan(Build.of(name, definitions, workspace)) for name in images}
     if args.json:
         document = {image: [as_json(d) for d in plan] for image, plan in plans.items()}
         print(json.dumps(document, indent=2))
     else:
         print("\n\n".join(table(image, plan) for image, plan in plans.items()))
     return 0
+
+
+def _plan(build: Build) -> list[Decision]:
+    def shared(item: Examined) -> str:
+        if not layers.place(build, item.stage.name):
+            return ""
+        found = layers.find(build, item, Silent())
+        return layers.place(build, item.stage.name) if found else ""
+
+    return decide(build, STAGES, shared)
 
 
 def as_json(decision: Decision) -> dict[str, Any]:
@@ -52,6 +64,7 @@ def table(image: str, plan: list[Decision]) -> str:
     for decision in plan:
         reasons = decision.examined.reasons
         first = f"because {reasons[0]}" if decision.state == "run" and reasons else ""
+        first = reasons[0] if decision.state == "pull" else first
         lines.append(f"  {decision.name:<10} {decision.state:<11} {first}".rstrip())
         if decision.state == "run":
             more = reasons[1:SHOWN]

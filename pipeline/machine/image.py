@@ -68,6 +68,17 @@ def info(path: Path) -> ImageInfo:
     )
 
 
+def names_files(path: Path) -> list[str]:
+    """The other files that a qcow2 image names as holding its content, as it names them.
+
+    Whoever made the image chose them: QEMU would open them with our rights.
+    """
+    argv = ["qemu-img", "info", "--force-share", "-f", "qcow2", "--output=json", os.fspath(path)]
+    said = json.loads(run(argv, deadline=QUICK).output)
+    data_file = said.get("format-specific", {}).get("data", {}).get("data-file")
+    return [name for name in (said.get("backing-filename"), data_file) if name]
+
+
 def check(path: Path) -> None:
     """Raise when the image's own structure is damaged; leaked clusters are only waste."""
     try:

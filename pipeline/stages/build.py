@@ -65,9 +65,10 @@ class Build:
 
     @property
     def used_pins(self) -> tuple[Pin, ...]:
-        """The pins that the image names itself: medium, drivers, WinFsp, OpenSSH."""
+        """The pins that the image names itself: medium, drivers and packages."""
         image = self.image
-        names = (image.media, image.drivers.pin, image.winfsp, image.openssh)
+        packages = (image.winfsp, image.openssh, image.cloudbase_init)
+        names = (image.media, image.drivers.pin, *packages)
         return tuple(self.pins[name] for name in names if name)
 
     def folder(self, stage: str) -> Path:
@@ -122,7 +123,8 @@ class Stage:
 
     ``inputs`` is everything that goes in, given the ids of earlier stages; with the ``revision`` of
     the code it makes the stage's id. ``stands_on`` names the stages whose products it uses,
-    ``after`` those that must have ended well before, ``artifacts`` the pins it reads. A stage with
+    ``disks`` those whose disks are part of its own (backing files), ``after`` those that must have
+    ended well before, ``artifacts`` the pins it reads. A stage with
     ``products`` is pure: the same inputs give the same bytes in these small files, so that what
     stands on it depends on them and not on its receipt. ``elsewhere`` answers, instead of the
     receipt, what speaks against the product for an id (the catalogs); nothing when it is there and
@@ -135,6 +137,7 @@ class Stage:
     inputs: Callable[[Build, Mapping[str, str]], dict[str, Any]]
     revision: int = 1
     stands_on: tuple[str, ...] = ()
+    disks: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     artifacts: Callable[[Build], tuple[str, ...]] = lambda _: ()
     products: tuple[str, ...] = ()

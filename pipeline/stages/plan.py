@@ -7,7 +7,7 @@ the catalog, nothing does, even on a host that has no other trace of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -24,6 +24,7 @@ class State(StrEnum):
     """What becomes of a stage."""
 
     CURRENT = "current"
+    PULL = "pull"
     RUN = "run"
     SKIP = "not needed"
 
@@ -110,24 +111,52 @@ def examine(build: Build, stages: Sequence[Stage]) -> list[Examined]:
     return [_examine(build, stage, ids) for stage in stages]
 
 
-def decide(build: Build, stages: Sequence[Stage]) -> list[Decision]:
-    """What becomes of each stage, in graph order; the last one is wanted for its own sake."""
+Shared = Callable[[Examined], str]
+"""Where other hosts have left a stage's product; empty when nowhere."""
+
+
+def decide(build: Build, stages: Sequence[Stage], shared: Shared = lambda _: "") -> list[Decision]:
+    """What becomes of each stage, in graph order; the last one is wanted for its own sake.
+
+    ``shared`` is asked, for stages that would run, whether their product need not be made here.
+    """
     examined = examine(build, stages)
-    running = _running(examined)
-    decisions = []
+    where = _shared(examined, shared)
+    running = _running(examined, set(where))
+    return [_decision(item, running, where) for item in examined]
+
+
+def _decision(item: Examined, running: set[str], where: Mapping[str, str]) -> Decision:
+    name = item.stage.name
+    if name not in running:
+        return Decision(item, State.CURRENT if item.current else State.SKIP)
+    if name in where:
+        cached = replace(item, current=False, reasons=(f"cached in {where[name]}",))
+        return Decision(cached, State.PULL)
+    again = tuple(f"{other} runs again" for other in item.stage.stands_on if other in running)
+    return Decision(replace(item, current=False, reasons=item.reasons or again), State.RUN)
+
+
+def _shared(examined: Sequence[Examined], shared: Shared) -> Mapping[str, str]:
+    """The stages whose products can be pulled: one on top of another only together with it."""
+    would_run = _running(examined, set())
+    found: dict[str, str] = {}
     for item in examined:
-        if item.stage.name in running:
-            reasons = item.reasons or tuple(
-                f"{name} runs again" for name in item.stage.stands_on if name in running
-            )
-            again = replace(item, current=False, reasons=reasons)
-            decisions.append(Decision(again, State.RUN))
-        else:
-            decisions.append(Decision(item, State.CURRENT if item.current else State.SKIP))
-    return decisions
+        if item.stage.name in would_run and not item.current:
+            below = [i for i in examined if i.stage.name in item.stage.disks]
+            ready = all(i.current or i.stage.name in found for i in below)
+            if ready and (place := shared(item)):
+                found[item.stage.name] = place
+    return found
 
 
-def _running(examined: Sequence[Examined]) -> set[str]:
+def _needs(item: Examined, pulled: set[str]) -> tuple[str, ...]:
+    """What must be there before the stage: of one that is pulled, just the disks below it."""
+    stage = item.stage
+    return stage.disks if stage.name in pulled else (*stage.stands_on, *stage.after)
+
+
+def _running(examined: Sequence[Examined], pulled: set[str]) -> set[str]:
     """The stages that will run: those the goal needs, and what stands on a disk made anew."""
     by_name = {item.stage.name: item for item in examined}
     running = {item.stage.name for item in examined[-1:] if not item.current}
@@ -137,7 +166,7 @@ def _running(examined: Sequence[Examined]) -> set[str]:
         for item in examined:
             stage = item.stage
             if stage.name in running:
-                needs = (*stage.stands_on, *stage.after)
+                needs = _needs(item, pulled)
                 running.update(name for name in needs if not by_name[name].current)
             elif any(n in running and not by_name[n].stage.pure for n in stage.stands_on):
                 running.add(stage.name)

@@ -22,6 +22,7 @@ from pipeline.foundation.locks import lock
 from pipeline.foundation.progress import Expecting, Progress, close_all
 from pipeline.foundation.units import human_seconds
 from pipeline.machine.image import require_space
+from pipeline.stages import layers
 from pipeline.stages.build import Build, Made, Stage, Work, outputs_of
 from pipeline.stages.plan import Examined, examine
 from pipeline.stages.reading import note_failure, read_evidence
@@ -33,17 +34,66 @@ def run_stage(build: Build, name: str, stages: Sequence[Stage], progress: Progre
 
     Raises :class:`PipelineError` with the evidence folder when the stage fails.
     """
+    with _locked(build, progress):
+        item = _item(build, name, stages)
+        if item.current:
+            return False
+        _check_space(build, item.stage)
+        with layers.alone(build, item, progress):
+            if _pull(build, item, progress):
+                return False
+            _run(build, item, progress)
+            layers.push(build, item, progress)
+        return True
+
+
+def obtain_stage(build: Build, name: str, stages: Sequence[Stage], progress: Progress) -> bool:
+    """Bring the product of the stage ``name`` from the layers that hosts share.
+
+    Waits while another host makes it. Returns whether the stage is current now; if not, it has to
+    be run, after what it needs.
+    """
+    with _locked(build, progress):
+        return _obtain(build, name, stages, progress)
+
+
+def _obtain(build: Build, name: str, stages: Sequence[Stage], progress: Progress) -> bool:
+    item = _item(build, name, stages)
+    if item.current:
+        return True
+    with layers.alone(build, item, progress):
+        if layers.find(build, item, progress) is None:
+            return False
+        below = [_obtain(build, disk, stages, progress) for disk in item.stage.disks]
+        return all(below) and _pull(build, item, progress)
+
+
+def _pull(build: Build, item: Examined, progress: Progress) -> bool:
+    layer = layers.find(build, item, progress)
+    if layer is None:
+        return False
+    started = time.monotonic()
+    folder = layers.pull(build, item, layer, progress)
+    if folder is None:
+        return False
+    _swap(folder, build.folder(item.stage.name))
+    progress.done(human_seconds(time.monotonic() - started))
+    return True
+
+
+def _item(build: Build, name: str, stages: Sequence[Stage]) -> Examined:
+    return next(item for item in examine(build, stages) if item.stage.name == name)
+
+
+@contextlib.contextmanager
+def _locked(build: Build, progress: Progress) -> Iterator[None]:
+    """One run at a time works on an image."""
     image = build.image.name
     with lock(
         build.workspace.locks / f"{image}.lock",
         lambda holder: progress.event(f"waiting: {image} is being built by {holder}"),
     ):
-        item = next(item for item in examine(build, stages) if item.stage.name == name)
-        if item.current:
-            return False
-        _check_space(build, item.stage)
-        _run(build, item, progress)
-        return True
+        yield
 
 
 def _check_space(build: Build, stage: Stage) -> None:

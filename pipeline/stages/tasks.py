@@ -27,11 +27,11 @@ from pipeline.foundation.paths import Workspace, shown
 from pipeline.foundation.process import die_with_parent, run_shown
 from pipeline.foundation.progress import close_all, reporter
 from pipeline.publishing import catalog
-from pipeline.stages import artifacts, shelves
+from pipeline.stages import artifacts, layers, shelves
 from pipeline.stages.build import Build
 from pipeline.stages.graph import STAGES
 from pipeline.stages.plan import Decision, State, decide
-from pipeline.stages.runner import run_stage
+from pipeline.stages.runner import obtain_stage, run_stage
 
 Task = dict[str, Any]
 Tasks = Iterator[Task]
@@ -82,6 +82,10 @@ def _stage(image: str, stage: str) -> None:
     run_stage(build, stage, STAGES, reporter(f"{stage}:{image}"))
 
 
+def _layer(image: str, stage: str) -> bool:
+    return obtain_stage(Graph.load().build(image), stage, STAGES, reporter(f"{stage}:{image}"))
+
+
 def _built(image: str) -> None:
     """Say what is published now, whether it was built in this run or before."""
     graph = Graph.load()
@@ -113,6 +117,19 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "pytest": _pytest,
     "chaos": _chaos,
 }
+
+
+def _needs_of(image: str, stage: str) -> dict[str, list[str]] | TaskFailed:
+    """What a stage depends on: nothing, when its product came from the layers that hosts share.
+
+    Only at that moment is it known, so doit calculates it as a task of its own.
+    """
+    if multiprocessing.parent_process() is not None:
+        die_with_parent()
+    try:
+        return {} if _layer(image, stage) else Graph.load().needs(image, stage)
+    except PipelineError as error:
+        return TaskFailed(str(error))
 
 
 def action(name: str, /, **arguments: str) -> tuple[Any, list[str], dict[str, str]]:
@@ -185,6 +202,28 @@ class Graph:
         for image in self.definitions.images:
             yield {"name": image, "io": UNCAPTURED, **self._stage_task(image, stage)}
 
+    def layer_tasks(self) -> Iterator[Task]:
+        """One task per stage that would run and whose product other hosts may have made."""
+        for image, decisions in self.decisions.items():
+            for stage, decision in decisions.items():
+                if decision.state is State.RUN and layers.place(self.build(image), stage):
+                    arguments = {"image": image, "stage": stage}
+                    yield {
+                        "name": f"{stage}:{image}",
+                        "actions": [(_needs_of, [], arguments)],
+                        "io": UNCAPTURED,
+                    }
+
+    def needs(self, image: str, name: str) -> dict[str, list[str]]:
+        """The dependencies of a stage that runs."""
+        stage = self.decisions[image][name].examined.stage
+        before = [*stage.stands_on, *stage.after]
+        fetches = [f"fetch:{pin}" for pin in stage.artifacts(self.build(image))]
+        return {
+            "file_dep": [shown(path) for path in self._files(image, before)],
+            "task_dep": [f"licence:{image}", *fetches, *(f"{n}:{image}" for n in before)],
+        }
+
     def build_tasks(self) -> Iterator[Task]:
         """``build`` for the images of the settings, ``build:NAME`` for one."""
         for image in self.definitions.images:
@@ -212,20 +251,18 @@ class Graph:
         yield {"basename": "chaos", "actions": [action("chaos")], "io": UNCAPTURED}
 
     def _stage_task(self, image: str, name: str) -> Task:
-        decision = self.decisions[image][name]
+        build, decision = self.build(image), self.decisions[image][name]
         stage = decision.examined.stage
-        before = [*stage.stands_on, *stage.after]
-        task: Task = {"actions": None, "task_dep": [f"{n}:{image}" for n in before]}
         if decision.state is not State.RUN:  # receipts decide, also when doit has forgotten
-            return task
-        made = {self.workspace.receipt(image, name), *stage.files(self.build(image))}
-        fetches = [f"fetch:{pin}" for pin in stage.artifacts(self.build(image))]
-        return task | {
+            before = (*stage.stands_on, *stage.after)
+            return {"actions": None, "task_dep": [f"{n}:{image}" for n in before]}
+        made = {self.workspace.receipt(image, name), *stage.files(build)}
+        shared = {"calc_dep": [f"layer:{name}:{image}"], "task_dep": [f"licence:{image}"]}
+        return {
             "actions": [action("stage", image=image, stage=name)],
             "targets": sorted(shown(path) for path in made),
-            "file_dep": [shown(path) for path in self._files(image, before)],
-            "task_dep": [f"licence:{image}", *fetches, *task["task_dep"]],
             "uptodate": [False],
+            **(shared if layers.place(build, name) else self.needs(image, name)),
         }
 
     def _files(self, image: str, before: list[str]) -> Iterator[Path]:

@@ -61,6 +61,8 @@ DELETES = {
     "publishing/version.py:staging": "what a killed run left, under its hidden name",
     "stages/keep.py:_told": "the note that a machine is kept",
     "stages/keep.py:kept": "the notes of dead processes",
+    "stages/layers.py:pull": "what came of a pull that was broken off or refused",
+    "stages/layers.py:_bring": "the archive that was unpacked",
     "stages/install.py:make": "the second, empty disk",
     "stages/runner.py:_keep_evidence": "the work folder of a failure",
     "stages/runner.py:_run": "the work folder of a killed run",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pipeline.stages.story import changed
+from pipeline.stages.story import Inputs, changed
 
 
 def test_a_change_is_told_once_where_it_enters() -> None:
-    before = {
+    before: Inputs = {
         "cidata": {"drivers": "a", "agent": "1"},
         "install": {"cidata": "x", "machine": {"cpus": 2}},
         "provision": {"install": "p", "agent": "1"},
     }
-    now = {
+    now: Inputs = {
         "cidata": {"drivers": "a", "agent": "2"},
         "install": {"cidata": "y", "machine": {"cpus": 4}},
         "provision": {"install": "q", "agent": "2"},
