@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from pipeline.foundation.locks import lock
 from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.foundation.waiting import wait_until
-from pipeline.rehearsal import medium
+from pipeline.rehearsal import medium, recipes
 
 HOLDER = """
 import sys, time
@@ -70,16 +71,15 @@ def test_parts_of_one_cache_have_one_lock_whatever_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[Path] = []
-    real = medium.lock
 
-    def noting(path: Path, waiting: object) -> object:
+    def noting(path: Path, *_: object) -> AbstractContextManager[None]:
         held.append(path)
-        return real(path)
+        return lock(path)
 
-    monkeypatch.setattr(medium, "lock", noting)
+    monkeypatch.setattr("pipeline.rehearsal.medium.lock", noting)
     for output in ("one", "two"):
         workspace = Workspace(tmp_path, tmp_path / output, tmp_path / "cache")
-        target = medium.recipes.place("winfsp", "1", workspace)
+        target = recipes.place("winfsp", "1", workspace)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
         target.with_name("receipt.json").touch()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json, write_json
 from pipeline.foundation.progress import Silent
+from pipeline.foundation.waiting import wait_until
 from pipeline.stages.build import Made, Work
 from pipeline.stages.runner import run_stage
 from tests.unit.stages.test_plan import World
@@ -138,6 +141,30 @@ def test_a_full_disk_when_the_evidence_is_moved_hides_no_reason(
     with pytest.raises(PipelineError, match="a step failed"):
         run(world, act)
     assert not list(world.workspace.build("toy").glob(".disk*"))
+
+
+def test_a_second_build_of_an_image_waits_and_says_for_whom(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    said: list[str] = []
+    told = Silent()
+    told.event = said.append  # type: ignore[assignment, method-assign]
+    threads: list[threading.Thread] = []
+
+    def second() -> None:
+        run_stage(world.build, "paper", world.stages, told)
+
+    def act(work: Work) -> None:
+        world.values["paper"] = 5  # so that there would be something to do
+        threads.append(threading.Thread(target=second))
+        threads[0].start()
+        wait_until("the second's word", lambda: said, 10)
+        assert world.ran == ["paper"]
+
+    run(world, act)
+    threads[0].join(10)
+    assert said == [said[0]]
+    assert re.match(r"waiting: toy is being built by process \d+", said[0])
+    assert world.ran == ["paper", "disk", "paper"]
 
 
 def test_another_error_of_the_system_is_a_bug_and_stays_one(tmp_path: Path) -> None:
