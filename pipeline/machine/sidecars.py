@@ -138,7 +138,8 @@ async def _try_sandbox(binary: Path, kind: str, *, rust: bool, runtime: Path) ->
 
 
 @cache
-def _speaks_rust(binary: Path) -> bool:
+def speaks_rust(binary: Path) -> bool:
+    """Whether this is the Rust virtiofsd, whose options are others than those of the C one."""
     return "--shared-dir" in run([binary, "--help"], deadline=DEADLINE, ok=(0, 1)).output
 
 
@@ -188,7 +189,7 @@ async def _running(
 async def virtiofsd(share: Share, runtime: Path, evidence: Path) -> AsyncIterator[Sidecar]:
     """Serve ``share`` over vhost-user."""
     binary = virtiofsd_binary()
-    rust = _speaks_rust(binary)
+    rust = speaks_rust(binary)
     sandbox = await choose_sandbox(binary, rust=rust, runtime=runtime)
     server, client = _accepting(runtime / "fs")
     words = virtiofsd_arguments(share, server.fileno(), rust=rust, sandbox=sandbox)

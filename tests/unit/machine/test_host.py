@@ -381,7 +381,7 @@ def test_serving_without_a_sandbox_is_said(
 ) -> None:
     binary = _virtiofsd(tmp_path, "exec sleep 600", "exec sleep 600")
     monkeypatch.setattr(sidecars, "virtiofsd_binary", lambda: binary)
-    monkeypatch.setattr(sidecars, "_speaks_rust", lambda _: True)
+    monkeypatch.setattr(sidecars, "speaks_rust", lambda _: True)
     monkeypatch.setenv(sidecars.SANDBOX, asked)
 
     async def main() -> str:
@@ -399,7 +399,7 @@ def test_the_installed_virtiofsd_says_what_it_can_do(tmp_path: Path) -> None:
         binary = virtiofsd_binary()
     except MissingRequirement:
         pytest.skip("virtiofsd is not installed")
-    rust = sidecars._speaks_rust(binary)
+    rust = sidecars.speaks_rust(binary)
     trying = sidecars.choose_sandbox(binary, rust=rust, runtime=tmp_path)
     if os.getuid() == 0:
         assert asyncio.run(trying) in ("namespace", "chroot")
