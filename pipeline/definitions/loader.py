@@ -158,8 +158,8 @@ def _environment(
         overrides["build"] = names
     if layers := environ.get("GOLDEN_LAYERS"):
         overrides["layers"] = layers
-    if "GOLDEN_STORES" in environ:  # empty: none
-        overrides["stores"] = _words(environ["GOLDEN_STORES"])
+    if stores := _words(environ.get("GOLDEN_STORES", "")):
+        overrides["stores"] = () if stores == ("none",) else stores
     return overrides
 
 

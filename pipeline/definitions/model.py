@@ -268,7 +268,8 @@ class Settings:
     """How long before an evaluation ends its image is built anew."""
     stores: tuple[rules.Line, ...] = ()
     """Where finished versions also go: folders, ``oci://registry/repository``; an ``https://``
-    address is only asked what is published there. ``GOLDEN_STORES=a,b`` overrides."""
+    address is only asked what is published there. ``GOLDEN_STORES=a,b`` (or ``none``)
+    overrides."""
     layers: rules.Line | None = None
     """Where installed and provisioned disks are kept for other hosts: a folder, or ``oci://…``;
     ``GOLDEN_LAYERS`` overrides."""

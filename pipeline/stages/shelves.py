@@ -46,7 +46,7 @@ def stocked(place: str, workspace: Workspace) -> Catalog:
     except PipelineError as error:
         raise PipelineError(
             f"the store {place} does not say what is published there: {error.message}",
-            hint="try again later; GOLDEN_STORES= (empty) decides by this host's catalog alone",
+            hint="try again later; GOLDEN_STORES=none decides by this host's catalog alone",
         ) from error
 
 

@@ -51,7 +51,8 @@ def installed_too_long_ago(build: Build, receipt: Receipt) -> tuple[str, ...]:
     if build.rebuild:
         return ASKED
     days = build.facts.evaluation_days
-    receipt = build.receipt("install") or receipt
+    if receipt.stage != "install":
+        receipt = build.receipt("install") or receipt
     if days is None or not receipt.finished_at:
         return ()
     built = moment(receipt.finished_at)

@@ -197,6 +197,18 @@ def test_a_runner_that_has_only_receipts_of_long_ago_reuses_no_old_disk(night: N
     assert night.run() == EVERYTHING
 
 
+def test_a_layer_is_judged_by_its_own_age_and_not_by_what_lies_here(night: Night) -> None:
+    night.run()
+    night.day = 170
+    old = night.build.receipt("install")
+    assert old is not None
+    newer = replace(old, finished_at=utc(later(160)))
+    assert installed_too_long_ago(night.build, old)
+    assert installed_too_long_ago(night.build, newer) == ()
+    on_top = replace(newer, stage="seal")
+    assert installed_too_long_ago(night.build, on_top), "the Windows below it is the old one"
+
+
 def test_retail_media_never_expire(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     retail = replace(PINS["iso"], media=replace(FACTS, evaluation_days=None))
     monkeypatch.setitem(PINS, "iso", retail)
@@ -232,14 +244,16 @@ def test_the_environment_asks_by_name_and_refuses_what_is_no_image() -> None:
         load(workspace, {"GOLDEN_REBUILD": "rehearsel"})
 
 
-def test_the_environment_names_the_stores_and_an_empty_word_names_none() -> None:
+def test_the_environment_names_the_stores_and_none_means_none() -> None:
     workspace = Workspace(ROOT, ROOT / "output", ROOT / "cache")
     stores = "https://a.example/x, /srv/images"
     assert load(workspace, {"GOLDEN_STORES": stores}).settings.stores == (
         "https://a.example/x",
         "/srv/images",
     )
-    assert load(workspace, {"GOLDEN_STORES": ""}).settings.stores == ()
+    assert load(workspace, {"GOLDEN_STORES": "none"}).settings.stores == ()
+    unset = load(workspace, {}).settings.stores
+    assert load(workspace, {"GOLDEN_STORES": ""}).settings.stores == unset
 
 
 def test_in_the_real_graph_every_disk_that_publish_stands_on_grows_old_with_windows() -> None:
