@@ -267,6 +267,7 @@ CASES = [
     Case("bootstrap", shipped(bootstrap_plan(rehearsal()))),
     Case("provision", shipped(provision_plan(rehearsal()))),
     Case("empty", steps(), ONCE),
+    Case("long-name" * 24, steps(registry("1", name="long")), ONCE),
     Case(
         "file",
         plans(
@@ -311,6 +312,11 @@ CASES = [
             service(start="disabled", state="any"),
             program(start="auto", state="any"),
             program(),
+            service(depend=["sshd"], start="demand"),
+            service(depend=["SSHD"], start="demand"),
+            service(depend=[], start="demand"),
+            service(binary=r"c:\parity programs\P.EXE", depend=["sshd"], start="demand"),
+            program(),
         ),
         SET,
     ),
@@ -318,6 +324,7 @@ CASES = [
     Case("acl-of-a-new-content", rewritten, SET),
     Case("driver", driver(driver_disc.KINDS[0], "0.1.301", "0.1.302"), SET),
     Case("driver-older", driver(driver_disc.KINDS[2], "0.1.302", "0.1.301"), SET),
+    Case("firewall-names", plans(firewall(), firewall(name="RULE")), SET),
     Case("firewall", plans(firewall(), firewall(port=2223), firewall(protocol="UDP")), SET),
     Case(
         "user",
@@ -357,7 +364,8 @@ CASES = [
         ),
         ONCE,
     ),
-    Case("user-group", plans(user(name="eve", groups=["S-1-5-32-999"])), ONCE),
+    Case("user-group", plans(user(name="eve", groups=["S-1-5-32-999"]))),
+    Case("user-name", plans(user(name="a" * 21)), ONCE),
     Case("folder", folder_in_the_way, ONCE),
     Case("no-drive", plans({"kind": "file", "path": "Q:\\x.txt", "content": "x"}), ONCE),
     Case(
@@ -371,7 +379,7 @@ CASES = [
         "pending",
         steps({"kind": "registry", "key": BASED, "name": "x", "value": "1"}, {"kind": "reboot"}),
     ),
-    Case("update", update, ONCE),
+    Case("update", update, ("Test", "Apply", "Apply", "Test")),
 ]
 # How the agent is called: exit code 2 unless it is understood.
 CALLS: dict[str, list[str]] = {
@@ -381,6 +389,12 @@ CALLS: dict[str, list[str]] = {
     "other-mode": ["-Mode", "Look", "-Plan", f"{GOLDEN}\\empty-1.json"],
     "plan-missing": ["-Mode", "Apply", "-Plan", r"C:\none.json"],
     "unknown": ["-Mode", "Apply", "-Plan", f"{GOLDEN}\\empty-1.json", "-Extra", "1"],
+    "timeout": ["-Mode", "Test", "-Plan", f"{GOLDEN}\\empty-1.json", "-BusyTimeout", "soon"],
+    "timeouts": [
+        *("-Mode", "Test", "-Plan", f"{GOLDEN}\\empty-1.json", "-ProgramTimeout", "1"),
+        *("-ServiceTimeout", "1", "-BusyTimeout", "0"),
+    ],
+    "log": ["-Mode", "Test", "-Plan", f"{GOLDEN}\\empty-1.json", "-Log", r"C:\Windows"],
     "any-case": ["-mode", "TEST", "-PLAN", f"{GOLDEN}\\empty-1.json"],
     "folders": [
         *("-Mode", "Test", "-Plan", f"{GOLDEN}\\file-payload-1.json"),

@@ -19,6 +19,7 @@ import pytest
 from tests.powershell.fake_machine import ADMINISTRATORS, find_powershell
 from tests.powershell.parity import Report, Side, StandIn, Windows, without_linux
 from tests.powershell.parity_cases import CALLS, CASES, GOLDEN_SID, Case, from_payload, steps
+from tests.powershell.parity_variants import VARIANTS
 from tests.powershell.test_agent_restarts import PLANS
 
 pytestmark = pytest.mark.powershell
@@ -63,12 +64,22 @@ def refusals(side: Side) -> list[Job]:
     return found + [Job(f"call-{name}", words) for name, words in CALLS.items()]
 
 
+def nearly_good(side: Side) -> list[Job]:
+    """Plans of which most are to be refused; nothing of what they say is done."""
+    found = []
+    for name, texts in VARIANTS.items():
+        for number, text in enumerate(texts):
+            plan = side.plan(f"{name}-{number}", text)
+            found.append(Job(f"{name}-{number}", ["-Mode", "Test", "-Plan", plan]))
+    return found
+
+
 def some(cases: Sequence[Case]) -> Callable[[Side], list[Job]]:
     return lambda side: [job for case in cases for job in runs_of(case, side)]
 
 
 # Each group has a machine of its own, so that they can run at the same time.
-GROUPS = (some(CASES[:9]), some(CASES[9:]), refusals)
+GROUPS = (some(CASES[:10]), some(CASES[10:]), refusals, nearly_good)
 Reports = dict[str, tuple[Report, Report]]
 
 
@@ -117,11 +128,20 @@ def test_both_refuse_a_plan_and_touch_nothing(reports: Reports, name: str) -> No
     assert reports[name] == (NOT_UNDERSTOOD, NOT_UNDERSTOOD)
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_stand_in_takes_only_what_windows_takes(reports: Reports, name: str) -> None:
+    """Of values of a wrong type it refuses some that PowerShell makes sense of: nothing else."""
+    for number, text in enumerate(VARIANTS[name]):
+        windows, stand_in = reports[f"{name}-{number}"]
+        assert stand_in.unlike == windows.unlike == (), text
+        assert stand_in in (windows, NOT_UNDERSTOOD), text
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_both_understand_their_arguments_alike(reports: Reports, name: str) -> None:
     windows, stand_in = reports[f"call-{name}"]
     assert stand_in == windows
-    assert windows.exit == {"any-case": 0, "folders": 1}.get(name, 2)
+    assert windows.exit == {"any-case": 0, "folders": 1, "timeouts": 0, "log": 0}.get(name, 2)
 
 
 @pytest.mark.parametrize("name", ALLOWED)

@@ -71,8 +71,8 @@ def _data(c: Context) -> tuple[str, Any]:
     if kind in BITS:
         return kind, number(value, kind)
     if kind == "MultiString":
-        return kind, [str(part) for part in (value if isinstance(value, list) else [value])]
-    return kind, str(value)
+        return kind, value if isinstance(value, list) else [value]
+    return kind, value
 
 
 def look_registry(c: Context) -> str:
@@ -202,10 +202,8 @@ def change_acl(c: Context) -> bool:
 
 
 def _rule(c: Context) -> dict[str, Any]:
-    port, protocol = str(c.get("port")), c.get("protocol", "TCP")
-    if not port.isdecimal() or int(port) > 65535:
-        raise StepFailed(f"{port} is no port")
-    return {"display_name": c.get("display_name"), "port": int(port), "protocol": protocol}
+    protocol = c.get("protocol", "TCP")
+    return {"display_name": c.get("display_name"), "port": c.get("port"), "protocol": protocol}
 
 
 def look_firewall(c: Context) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 NAME = re.compile("[a-z0-9-]+")
 DIGEST = re.compile("[0-9a-fA-F]{64}")
 FORBIDDEN = re.compile(r"[\\:*?\[\]]")  # in the name of a payload
-SID = re.compile("S-1-[0-9-]+", re.IGNORECASE)
+PATH = re.compile(r"[A-Za-z]:\\[^\r\n]+")
+SID = re.compile("S-1-[0-9-]+")
 SERVICE = re.compile("[A-Za-z0-9_. -]+")
 UPDATE = re.compile("KB[0-9]+", re.IGNORECASE)
 NUMBER = re.compile("([0-9]+)|0[xX]([0-9a-fA-F]+)")
@@ -63,6 +64,53 @@ CHOICES = {
 }
 
 
+def _text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _path(value: object) -> bool:
+    return isinstance(value, str) and PATH.fullmatch(value) is not None
+
+
+def _any_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
+
+
+def _objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(part, dict) for part in value)
+
+
+def _properties(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
+
+
+def _port(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**16
+
+
+TYPES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "payloads": (_objects, "a list of files"),
+    "properties": (_properties, "texts by name"),
+    "path": (_path, "a path with a drive"),
+    "content": (_any_text, "a text"),
+    "key": (_text, "a key"),
+    "name": (_text, "a text"),
+    "binary": (_any_text, "a path"),
+    "display_name": (_text, "a text"),
+    "depend": (_texts, "a list of services"),
+    "entries": (_objects, "a list of permissions"),
+    "port": (_port, "a port"),
+    "groups": (_texts, "a list of SIDs"),
+    "enabled": (lambda value: isinstance(value, bool), "true or false"),
+    "arguments": (_texts, "a list of texts"),
+    "kb": (_text, "a text"),
+}
+
+
 def number(value: object, kind: str) -> int:
     """The number of a DWord or QWord: a number, or its text in decimal or with 0x."""
     found = NUMBER.fullmatch(str(value))
@@ -74,22 +122,14 @@ def number(value: object, kind: str) -> int:
     return result
 
 
-def _payloads(step: Step) -> list[dict[str, Any]]:
-    found = step.get("payloads")
-    if found is None:
-        return []
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise BadPlan("payloads is not a list of files")
-    return found
-
-
 def _payload(item: dict[str, Any]) -> None:
     file = item.get("file")
     if not isinstance(file, str) or not file or FORBIDDEN.search(file):
         raise BadPlan(f"the payload {file!r} is not a path below the payload folder")
     if file.startswith("/") or ".." in file.split("/"):
         raise BadPlan(f"the payload {file!r} leaves the payload folder")
-    if not DIGEST.fullmatch(str(item.get("sha256"))):
+    digest = item.get("sha256")
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise BadPlan(f"the payload {file!r} has no SHA-256")
 
 
@@ -99,19 +139,24 @@ def _keys(step: Step, keys: Keys) -> None:
     for name in step.keys() & CHOICES.keys():
         if step[name] not in CHOICES[name]:
             raise BadPlan(f"{name} is {step[name]!r}, not one of {', '.join(CHOICES[name])}")
+    for name in step.keys() & TYPES.keys():
+        good, meant = TYPES[name]
+        if step[name] is not None and not good(step[name]):
+            raise BadPlan(f"{name} is not {meant}: {step[name]!r:.80}")
     for name in keys.needs:
         if step.get(name) is None or step[name] == []:
             raise BadPlan(f"{name} is missing")
 
 
 def _file(step: Step) -> None:
-    given = [bool(_payloads(step)), "content" in step, "ensure" in step]
+    given = [bool(step.get("payloads")), "content" in step, "ensure" in step]
     if sum(given) != 1:
         raise BadPlan("exactly one of payloads, content and ensure must be given")
 
 
 def _registry(step: Step) -> None:
-    if not str(step["key"]).lower().startswith("hklm:\\"):
+    hive, _, below = step["key"].partition("\\")
+    if hive.lower() != "hklm:" or not below.strip("\\"):
         raise BadPlan(f"the key {step['key']} is not below HKLM:\\")
     if "ensure" in step:
         return
@@ -123,13 +168,12 @@ def _registry(step: Step) -> None:
             number(value, kind)
         except ValueError as error:
             raise BadPlan(str(error)) from None
+    elif not isinstance(value, str) and not (kind == "MultiString" and _texts(value)):
+        raise BadPlan(f"{value!r:.80} is not a {kind}")
 
 
 def _acl(step: Step) -> None:
-    entries = step["entries"]
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise BadPlan("entries is not a list of permissions")
-    for entry in entries:
+    for entry in step["entries"]:
         if not SID.fullmatch(str(entry.get("identity"))):
             raise BadPlan(f"{entry.get('identity')!r} is not a SID")
         if entry.get("rights") not in RIGHTS:
@@ -137,12 +181,12 @@ def _acl(step: Step) -> None:
 
 
 def _service(step: Step) -> None:
-    if not SERVICE.fullmatch(str(step["name"])):
+    if not SERVICE.fullmatch(step["name"]):
         raise BadPlan(f"{step['name']!r} is not the name of a service")
 
 
 def _update(step: Step) -> None:
-    if not UPDATE.fullmatch(str(step["kb"])):
+    if not UPDATE.fullmatch(step["kb"]):
         raise BadPlan(f"{step['kb']!r} is not the number of an update, such as KB5031234")
 
 
@@ -158,10 +202,10 @@ BESIDES: dict[str, Callable[[Step], None]] = {
 def _step(step: Step) -> None:
     """What is asked of one step by itself; the errors do not name it yet."""
     keys = KEYS[step["kind"]]
-    payloads = _payloads(step)
+    _keys(step, keys)
+    payloads = step.get("payloads") or []
     for item in payloads:
         _payload(item)
-    _keys(step, keys)
     if step["kind"] in BESIDES:
         BESIDES[step["kind"]](step)
     if keys.suffix and not payloads[0]["file"].lower().endswith(keys.suffix):
@@ -189,11 +233,11 @@ def parse(data: bytes) -> dict[str, Any]:
         plan: dict[str, Any] = json.loads(data)
     except ValueError as error:
         raise BadPlan(f"the plan is not JSON: {error}") from None
-    schema = plan.get("schema") if isinstance(plan, dict) else None
-    if isinstance(schema, bool) or schema != 1:
+    if not isinstance(plan, dict) or type(plan.get("schema")) is not int or plan["schema"] != 1:
         raise BadPlan("the plan is not one of schema 1")
-    if not NAME.fullmatch(str(plan.get("name"))):
-        raise BadPlan(f"the plan has no proper name: {plan.get('name')!r:.80}")
+    name = plan.get("name")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise BadPlan(f"the plan has no proper name: {name!r:.80}")
     steps = plan.get("steps")
     plan["steps"] = steps = [] if steps is None else steps
     if not isinstance(steps, list):
