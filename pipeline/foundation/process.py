@@ -96,6 +96,17 @@ def _failure(argv: Argv, how: str, output: str, log: Path | None, hint: str) -> 
     return ProgramFailed("\n".join(part for part in parts if part), hint=hint, evidence=log)
 
 
+def _dying_with_us() -> list[str]:
+    """What goes before a command so that the kernel kills it when this process dies; or nothing."""
+    try:
+        setpriv, shell = find_program("setpriv"), find_program("sh")
+    except MissingRequirement:
+        return []
+    wrapper = [os.fspath(setpriv), "--pdeathsig", "KILL", os.fspath(shell), "-c"]
+    # We may have died before that took effect; then the program must not start at all.
+    return [*wrapper, '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
+
+
 def run(
     argv: Argv,
     *,
@@ -111,14 +122,15 @@ def run(
 
     ``deadline`` is in seconds; ``stdin`` a file to read, for programs that take nothing else.
     Raises :class:`ProgramFailed`, or :class:`MissingRequirement` when
-    there is no such program.
+    there is no such program. Where the host can, the kernel ends the program when this process is
+    killed: a disk that takes minutes to compress is not compressed for nobody.
     """
     program = find_program(os.fspath(argv[0]))
     command = [os.fspath(program), *_words(argv[1:])]
     try:
         with stdin.open("rb") as source:
             done = subprocess.run(
-                command,
+                [*_dying_with_us(), *command],
                 stdin=source,
                 capture_output=True,
                 text=True,
@@ -200,12 +212,10 @@ async def spawn(
     runs in a session of its own, so that a Ctrl-C on the terminal reaches us alone and we stop it
     in order.
     """
-    wrapper = [os.fspath(find_program("setpriv", hint="install util-linux")), "--pdeathsig", "KILL"]
-    # We may have died before that took effect; then the program must not start at all.
-    wrapper += ["sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
+    find_program("setpriv", hint="install util-linux")
     program = os.fspath(find_program(os.fspath(argv[0])))
     return await asyncio.create_subprocess_exec(
-        *wrapper,
+        *_dying_with_us(),
         program,
         *_words(argv[1:]),
         stdin=subprocess.DEVNULL,

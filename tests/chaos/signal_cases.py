@@ -30,15 +30,16 @@ def _begun(room: Room, stage: str, *, terminal: bool = False, where: str = "") -
     return run
 
 
-def _ended(run: Running, struck: float, sentence: str = "") -> Seen:
+def _ended(room: Room, run: Running, struck: float, sentence: str = "") -> Seen:
+    """Wait until the run and all that it started are gone."""
     run.end(ENDS_WITHIN)
-    ended = time.monotonic()
-    return Seen(sentence or run.sentence(), round(ended - struck, 1))
+    wait_until("no process is left", lambda: not processes(room.marks), ENDS_WITHIN)
+    return Seen(sentence or run.sentence(), round(time.monotonic() - struck, 1))
 
 
 def _signal(room: Room, stage: str, number: signal.Signals) -> Seen:
     run = _begun(room, stage)
-    return _ended(run, run.strike(number))
+    return _ended(room, run, run.strike(number))
 
 
 def _twice(room: Room, stage: str) -> Seen:
@@ -47,24 +48,24 @@ def _twice(room: Room, stage: str) -> Seen:
     time.sleep(AGAIN_AFTER)  # as quickly as somebody presses the keys again
     if run.process.poll() is None:
         run.strike(signal.SIGINT)
-    return _ended(run, struck)
+    return _ended(room, run, struck)
 
 
 def _kill(room: Room, stage: str, where: str = "") -> Seen:
     run = _begun(room, stage, where=where)
-    return _ended(run, run.strike(signal.SIGKILL), UNREAD)
+    return _ended(room, run, run.strike(signal.SIGKILL), UNREAD)
 
 
 def _hang_up(room: Room, stage: str) -> Seen:
     run = _begun(room, stage, terminal=True)
-    return _ended(run, run.hang_up(), UNREAD)
+    return _ended(room, run, run.hang_up(), UNREAD)
 
 
 def _kill_while_compressing(room: Room) -> Seen:
     run = room.start("publish")
     busy = lambda: [p for p in processes(room.marks) if "qemu-img convert" in p]  # noqa: E731
     wait_until("qemu-img compresses", busy, 60, every=0.02)
-    return _ended(run, run.strike(signal.SIGKILL), UNREAD)
+    return _ended(room, run, run.strike(signal.SIGKILL), UNREAD)
 
 
 WAYS: tuple[tuple[str, str, str, Callable[..., Seen]], ...] = (
