@@ -6,10 +6,11 @@ content the guest writes would let the guest name host files.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pipeline.foundation.units import Size, human_bytes
 
 QUICK = 60.0
 LONG = 4 * 3600.0
+FULL = ("No space left on device", "Disk quota exceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,23 @@ class ImageInfo:
     dirty: bool
 
 
+@contextlib.contextmanager
+def _room(target: Path) -> Iterator[None]:
+    """Say in one sentence when the host's disk is full, instead of qemu-img's many."""
+    try:
+        yield
+    except ProgramFailed as error:
+        if not any(words in error.message for words in FULL):
+            raise
+        raise PipelineError(
+            f"the host's disk is full: {target} could not be written",
+            hint=f"free space in {target.parent}, then run it again",
+        ) from error
+
+
 def create(path: Path, size: Size, *, form: str = "qcow2") -> None:
     """Make an empty disk."""
-    with replacing(path) as part:
+    with _room(path), replacing(path) as part:
         run(["qemu-img", "create", "-q", "-f", form, part, str(int(size))], deadline=QUICK)
 
 
@@ -91,14 +107,15 @@ def check(path: Path) -> None:
 
 def convert(source: Path, target: Path, options: Sequence[str], *, form: str = "qcow2") -> None:
     """Copy an image with its backing files into one file; ``options`` are qemu-img's."""
-    with replacing(target) as part:
+    with _room(target), replacing(target) as part:
         argv = ["qemu-img", "convert", *options, "-f", info(source).format, "-O", form]
         run([*argv, source, part], deadline=LONG)
 
 
 def commit(path: Path) -> None:
     """Write a layer's content down into its backing file."""
-    run(["qemu-img", "commit", "-q", path], deadline=LONG)
+    with _room(path):
+        run(["qemu-img", "commit", "-q", path], deadline=LONG)
 
 
 def resize(path: Path, size: Size) -> None:

@@ -35,9 +35,14 @@ class _Logged(QMPClient):
         self.log = log.open("a", buffering=1)
 
     def _write(self, direction: str, message: Message) -> None:
-        if not self.log.closed:
-            text = json.dumps(dict(message), separators=(",", ":"))
+        if self.log.closed:
+            return
+        text = json.dumps(dict(message), separators=(",", ":"))
+        try:
             self.log.write(f"{time.time():.3f} {direction} {text}\n")
+        except OSError:  # a full disk: the machine's own writes will tell of it
+            with suppress(OSError):
+                self.log.close()
 
     def _cb_outbound(self, msg: Message) -> Message:
         self._write("->", msg)
@@ -101,4 +106,5 @@ class Monitor:
         except (QMPError, EOFError, OSError):
             pass  # QEMU hung up first
         finally:
-            self._client.log.close()
+            with suppress(OSError):
+                self._client.log.close()
