@@ -37,9 +37,13 @@ def run(args: argparse.Namespace) -> int:
             f"{entry.image} is not defined here any more, so nothing says where it may go",
             hint=f"images: {', '.join(definitions.images)}",
         )
-    places = args.to or definitions.settings.stores
+    # Those that a web server serves can only be asked; somebody else fills them.
+    stores = definitions.settings.stores
+    places = args.to or [s for s in stores if not s.startswith(("https://", "http://"))]
     if not places:
-        raise PipelineError("there is no store", hint="name one with --to, or in golden.yaml")
+        raise PipelineError(
+            "there is no store to push to", hint="name one with --to, or in golden.yaml"
+        )
     publisher = Publisher.of(workspace, definitions.settings)
     image = definitions.images[entry.image]
     for place in places:
