@@ -149,9 +149,9 @@ class Instance:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Instance:
         """The instance that ``instance.json`` holds; raises KeyError, TypeError, ValueError."""
-        rest = {name: value for name, value in data.items() if name != "schema"}
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}")
+        rest = {name: value for name, value in data.items() if name != "schema"}
         share, key = rest["share"], rest["user_key"]
         return cls(**rest | {
             "disk": Path(rest["disk"]),

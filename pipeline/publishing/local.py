@@ -65,9 +65,9 @@ class Published:
 
     @classmethod
     def _read(cls, folder: Path, data: Mapping[str, Any]) -> Published:
-        disk, machine = data["disk"], data["machine"]
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}")
+        disk, machine = data["disk"], data["machine"]
         return cls(
             image=str(data["image"]),
             version=str(data["version"]),
