@@ -98,6 +98,11 @@ def parse_run(plan: str, result: Result) -> AgentRun:
     objects = _objects(result.out)
     steps = tuple(_step(value) for value in objects if "step" in value)
     ends = [value for value in objects if "plan" in value and "result" in value]
+    if result.code == NOT_UNDERSTOOD and ends:
+        raise PipelineError(
+            f"the agent did not understand plan {plan}: {ends[-1].get('message', '')}",
+            hint=f"nothing was touched; the plan is {windows_path(plan_path(plan))} in the guest",
+        )
     if result.code not in RESULTS or not ends or ends[-1]["result"] != RESULTS[result.code]:
         said = tail(result.err) or tail(result.out) or "    (it said nothing)"
         raise PipelineError(

@@ -271,7 +271,7 @@ FAILURES = {
     ),
     "not-understood": (
         by_hand(NOTE | {"kind": "magic"}),
-        r"did not run plan provision: exit code 2\n.*step note: the kind .*magic.* is not known",
+        r"did not understand plan provision: step note: the kind 'magic' is not known",
     ),
 }
 

@@ -56,6 +56,16 @@ def test_what_the_agent_complained_of_is_shown() -> None:
         parse_run("p", Result(2, "", "unknown kind: msu2"))
 
 
+def test_what_was_not_understood_is_said_in_the_agents_words() -> None:
+    words = "step winfsp: the key 'payloads' is missing"
+    end = {"plan": "", "result": "failed", "steps": 0, "seconds": 0.0, "message": words}
+    output = f"noise\r\n{json.dumps(end)}\r\n"
+    with pytest.raises(PipelineError) as raised:
+        parse_run("provision", Result(2, output, "#< CLIXML"))
+    assert f"the agent did not understand plan provision: {words}\n" in f"{raised.value}\n"
+    assert r"C:\ProgramData\golden\provision.json" in raised.value.hint
+
+
 def test_a_failed_step_is_named_with_kind_and_message() -> None:
     run = parse_run("p", Result(1, said(("a", "ok"), ("b", "failed"), result="failed"), ""))
     with pytest.raises(PipelineError, match=r"plan p: step b \(msi\) failed: m") as raised:
