@@ -112,7 +112,7 @@ def pull(
     options: Options,
 ) -> Pulled:
     """Bring a version here, unless it is; raises :class:`PullFailed` and what trust raises."""
-    with _codes(f"{store.title}: {wanted.image}"):
+    with _codes():
         entry = choose(read_catalog(store, trust), wanted, store.title)
         _judge(entry, progress, options)
         folder = workspace.pulled / entry.image / entry.version
@@ -125,22 +125,12 @@ def pull(
 
 
 @contextlib.contextmanager
-def _codes(what: str) -> Iterator[None]:
+def _codes() -> Iterator[None]:
     """Give each failure the exit code that tells it from the others."""
     try:
         yield
     except Undelivered as error:
-        wrong = any(isinstance(one, Mismatch) for one in error.said)
-        said = "\n  ".join(one.message for one in error.said)
-        hint = "" if wrong else error.hint
-        raise PullFailed(
-            26 if wrong else 20,
-            f"{what}: {error.message.partition(':')[0]} did not come: {said}",
-            hint="the store or something on the way changed it: nothing of it is kept; "
-            "tell the publisher"
-            if wrong
-            else hint,
-        ) from error
+        raise _undelivered(error) from error
     except Odd as error:
         raise PullFailed(27, error.message, hint=error.hint) from error
     except NotACatalog as error:
@@ -148,6 +138,22 @@ def _codes(what: str) -> Iterator[None]:
     except HttpError as error:
         hint = error.hint or "check the address of the store, and the network"
         raise PullFailed(20, error.message, hint=hint) from error
+
+
+def _undelivered(error: Undelivered) -> PullFailed:
+    """What became of a file: another one came, something odd, or nothing whole."""
+    name, _, key = error.message.partition(":")[0].partition(" ")
+    said = "\n  ".join(one.message for one in error.said)
+    text = f"{key}/{name} did not come: {said}"
+    if any(isinstance(one, Mismatch) for one in error.said):
+        return PullFailed(
+            26,
+            text,
+            hint="the store, or something on the way, changed it: nothing of it is kept; tell the "
+            "publisher",
+        )
+    odd = any(isinstance(one, Odd) for one in error.said)
+    return PullFailed(27 if odd else 20, text, hint=error.hint)
 
 
 def read_catalog(store: Store, trust: Trust) -> Catalog:

@@ -21,6 +21,7 @@ from pipeline.foundation.files import sha256_bytes, sha256_file
 from pipeline.foundation.process import run
 from pipeline.publishing import bom, catalog, consumers, provenance, signature
 from pipeline.publishing.manifest import DISK, Built, Disk, manifest, version_of
+from pipeline.publishing.stores.push import Publisher, push_all
 from pipeline.publishing.version import appear, complete, compress, staging
 from pipeline.stages import artifacts, payloads, rendering
 from pipeline.stages.build import Build, Made, Work
@@ -46,8 +47,10 @@ def make(work: Work) -> Made:
     complete(folder, document, _files(work, document, line, key), sign)
     appear(folder, published / image / version)
     signature.allow(published / signature.ALLOWED, line)
-    catalog.add(workspace.catalog, _entry(document), sign)
+    entry = _entry(document)
+    catalog.add(workspace.catalog, entry, sign)
     work.progress.event(f"published {published / image / version}")
+    push_all(build.image, entry, Publisher(workspace, build.settings, key), work.progress)
     (work.folder / "version").write_text(version + "\n")
     return Made(("version",), facts={"version": version})
 

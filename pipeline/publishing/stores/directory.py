@@ -20,7 +20,7 @@ from pipeline.foundation.files import sha256_file, sync, write_bytes
 from pipeline.foundation.locks import lock
 from pipeline.foundation.progress import Progress
 from pipeline.inputs.fetch_types import Answer, HttpError
-from pipeline.publishing.stores.base import Source, Taken, Waiting, WritableStore
+from pipeline.publishing.stores.base import Odd, Source, Taken, Waiting, WritableStore
 
 
 class DirectoryStore(WritableStore):
@@ -148,4 +148,4 @@ def _refuse_links(root: Path, path: Path) -> None:
         if parent == root:
             return
         if parent.is_symlink():
-            raise HttpError(f"{path}: {parent} is a symbolic link, which leads out of the store")
+            raise Odd(f"{path}: {parent} is a symbolic link, which may lead out of the store")

@@ -130,6 +130,16 @@ def push_to(
 
 
 def push_all(image: Image, entry: Entry, publisher: Publisher, progress: Progress) -> None:
-    """Bring a version to every store of the settings."""
+    """Bring a version to every store of the settings; all are tried before one's failure is told."""
+    failed: list[PipelineError] = []
     for place in publisher.settings.stores:
-        push_to(place, image, entry, publisher, progress)
+        try:
+            push_to(place, image, entry, publisher, progress)
+        except PipelineError as error:
+            failed.append(error)
+    if failed:
+        said = "\n  ".join(f"{error.message} ({error.hint})" for error in failed)
+        raise PipelineError(
+            f"{entry.image} {entry.version} is published here, but not in every store:\n  {said}",
+            hint=f"when that is solved: golden push {entry.image}@{entry.version}",
+        )
