@@ -12,10 +12,13 @@ from pipeline.answers.disc import write_disc
 
 
 def nocloud_disc(path: Path, public_keys: Sequence[str], host_name: str, instance: str) -> None:
-    """A NoCloud disc: another ``instance`` makes first boot apply it anew."""
+    """A NoCloud disc: another ``instance`` makes first boot apply it anew.
+
+    The keys stand in both files: cloudbase-init reads those of the meta-data alone.
+    """
     keys = "".join(f"  - {key}\n" for key in public_keys)
     user_data = f"#cloud-config\nhostname: {host_name}\nssh_authorized_keys:\n{keys}"
-    meta_data = f"instance-id: {instance}\nlocal-hostname: {host_name}\n"
+    meta_data = f"instance-id: {instance}\nlocal-hostname: {host_name}\npublic-keys:\n{keys}"
     files = {"meta-data": meta_data.encode(), "user-data": user_data.encode()}
     write_disc(path, "cidata", files)
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pipeline.answers.cloudbase import cloudbase_steps
 from pipeline.answers.credentials import Credentials
 from pipeline.answers.own_steps import own_step
 from pipeline.answers.planning import (
     FromDriver,
     FromDriverFile,
     FromPin,
+    FromRepository,
     PayloadSource,
     Plan,
     PlannedStep,
@@ -36,6 +38,7 @@ SLEEP = (
     r"HKLM:\SOFTWARE\Policies\Microsoft\Power\PowerSettings"
     r"\29f6c1db-86da-48c5-9fdb-f2b67b1f44da"
 )
+SECRETS_SCRIPT = "templates/guest/logon-secret.ps1"
 CLIENTS = frozenset({Release.WINDOWS_10, Release.WINDOWS_11})
 
 
@@ -45,14 +48,16 @@ def bootstrap_plan(image: Image) -> Plan:
     The firewall opens last: when SSH answers, the key is in place and the automatic logon is off.
     The key is a placeholder, see ``credentials.substitute``.
     """
-    return Plan("bootstrap", (*_openssh(image), *_autologon_off(), *_awake(image), _firewall()))
+    steps = (*_openssh(image), *_autologon_off(image), *_awake(image), _firewall())
+    return Plan("bootstrap", steps)
 
 
 def provision_plan(image: Image) -> Plan:
     """Drivers, WinFsp, the virtio-fs service, then the image's own steps in their order."""
     pin = image.drivers.pin
+    ours = (*_drivers(pin, image.drivers.guest), *_virtiofs(image), *cloudbase_steps(image))
     own = (own_step(image, step) for step in image.provision)
-    steps = (*_drivers(pin, image.drivers.guest), *_virtiofs(image), *own, _restart())
+    steps = (*ours, *own, _restart())
     ids = [step.id for step in steps]
     if twice := sorted({name for name in ids if ids.count(name) > 1}):
         raise PipelineError(
@@ -76,11 +81,14 @@ def _openssh(image: Image) -> Iterable[PlannedStep]:
     yield PlannedStep("authorized-keys-acl", "acl", {"path": AUTHORIZED_KEYS, "entries": entries})
 
 
-def _autologon_off() -> Iterable[PlannedStep]:
+def _autologon_off(image: Image) -> Iterable[PlannedStep]:
     yield _registry("autologon-count", WINLOGON, "AutoLogonCount", 0)
     yield _registry("autologon-off", WINLOGON, "AutoAdminLogon", "0")
     absent = {"key": WINLOGON, "name": "DefaultPassword", "ensure": "absent"}
     yield PlannedStep("autologon-password", "registry", absent)
+    if not image.rehearsal:  # the stand-in has no LSA, and runs no PowerShell
+        payload = PayloadSource("autologon-secret/logon-secret.ps1", FromRepository(SECRETS_SCRIPT))
+        yield PlannedStep("autologon-secret", "script", {}, (payload,))
 
 
 def _awake(image: Image) -> Iterable[PlannedStep]:

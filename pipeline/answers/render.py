@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.answers.cloudbase import SPECIALIZE
 from pipeline.answers.credentials import Credentials
 from pipeline.answers.passwords import encode
 from pipeline.definitions.model import Firmware, Image, MediaFacts, Release
@@ -92,6 +93,7 @@ def _values(image: Image, facts: MediaFacts, credentials: Credentials) -> dict[s
         "client": image.release in CLIENTS,
         "labconfig": labconfig(image),
         "letters": LETTERS,
+        "cloudbase_command": SPECIALIZE,
         "windows_partition": WINDOWS_PARTITION[image.machine.firmware],
         "user_password": encode(credentials.password, "Password"),
         "administrator_password": encode(credentials.password, "AdministratorPassword"),

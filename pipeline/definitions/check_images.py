@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.definitions.check_steps import check_steps
-from pipeline.definitions.model import Firmware, Kind, Release
+from pipeline.definitions.model import Firmware, FirstBoot, Kind, Release
 from pipeline.definitions.nodes import Section
 from pipeline.definitions.problems import Problems, did_you_mean, listed, near_miss, quoted
 from pipeline.foundation.units import Size
@@ -71,6 +71,7 @@ def check_image(image: Section, known: Known) -> None:
     _pin(image, "openssh", "openssh", Kind.MSI, known)
     if media is not None:
         _media(image, media, known.problems)
+    _first_boot(image, known)
     _machine(image, known.problems)
     _names(image, known.problems)
     check_steps(image, known.root, known.problems, lambda step: pin_of(step, "pin", known))
@@ -144,6 +145,24 @@ def _release(image: Section, media: Section, problems: Problems) -> None:
         expected = " or ".join(sorted(quoted(item) for item in fitting))
         text = f"expected {expected} for build {build} of the medium, found {quoted(release)}"
         problems.add(image.at("release"), "release", text)
+
+
+def _first_boot(image: Section, known: Known) -> None:
+    """The service and its package go together, and the stand-in has neither."""
+    _pin(image, "cloudbase_init", "cloudbase-init", Kind.MSI, known)
+    chosen, pin = image.get("first_boot"), image.get("cloudbase_init")
+    wanted = chosen is FirstBoot.CLOUDBASE_INIT
+    if wanted and image.get("rehearsal"):
+        text = "a rehearsal has no Windows to run cloudbase-init; leave first_boot out"
+    elif wanted and pin is None and not image.given("cloudbase_init"):
+        text = "needs the pin of its package: cloudbase_init: cloudbase-init"
+    else:
+        text = ""
+    if text:
+        known.problems.add(image.at("first_boot"), "first_boot", text)
+    if pin is not None and chosen is FirstBoot.GOLDEN:
+        text = "does nothing without first_boot: cloudbase-init"
+        known.problems.add(image.at("cloudbase_init"), "cloudbase_init", text)
 
 
 def _machine(image: Section, problems: Problems) -> None:

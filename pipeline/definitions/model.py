@@ -213,6 +213,14 @@ class Step:
     """``reboot``: only when Windows asks for it, or once in any case."""
 
 
+class FirstBoot(StrEnum):
+    """What makes a copy of the image its owner's machine: this project's own service, or that of
+    the clouds (the `cidata` disc alone, no Lima)."""
+
+    GOLDEN = "golden"
+    CLOUDBASE_INIT = "cloudbase-init"
+
+
 @dataclass(frozen=True, slots=True)
 class Publish:
     """What becomes of the finished image."""
@@ -245,6 +253,10 @@ class Image:
     """The pin of Win32-OpenSSH; left out where Windows brings a server along (Server 2025)."""
     rehearsal: bool = False
     """The stand-in instead of Windows; never published to a remote store."""
+    first_boot: FirstBoot = FirstBoot.GOLDEN
+    """What runs at the first start of a copy."""
+    cloudbase_init: rules.PinName | None = None
+    """The pin of cloudbase-init's package; goes with ``first_boot: cloudbase-init``."""
     user: rules.UserName = "golden"
     """The administrator that the build creates and consumers log in as."""
     host_name: rules.HostName = "golden-build"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.definitions.identity import identity
+from pipeline.definitions.model import FirstBoot
 from pipeline.foundation.files import sha256_bytes, sha256_file
 from pipeline.publishing import consumers
 from pipeline.publishing.version import CONVERT_OPTIONS
@@ -20,7 +21,11 @@ from pipeline.stages.build import Build
 Ids = Mapping[str, str]
 Inputs = dict[str, Any]
 
-SEAL_SCRIPTS = ("seal.ps1", "firstboot.ps1", "SetupComplete.cmd")
+# What first boot needs in the sealed machine; the last one is run at the end of Setup.
+FIRST_BOOT = {
+    FirstBoot.GOLDEN: ("firstboot.ps1", "SetupComplete.cmd"),
+    FirstBoot.CLOUDBASE_INIT: ("firstboot.ps1", "cloudbase-complete.cmd"),
+}
 SYSPREP_SECONDS = 1800
 
 
@@ -87,7 +92,7 @@ def check(_: Build, ids: Ids) -> Inputs:
 
 def seal(build: Build, ids: Ids) -> Inputs:
     """The provisioned disk, the scripts, the answer file of the first boot."""
-    scripts = {n: sha256_file(rendering.guest_script(build, n)) for n in SEAL_SCRIPTS}
+    scripts = {n: sha256_file(rendering.guest_script(build, n)) for n in seal_scripts(build)}
     return {
         "provision": ids["provision"],
         "scripts": scripts,
@@ -96,14 +101,20 @@ def seal(build: Build, ids: Ids) -> Inputs:
     }
 
 
+def seal_scripts(build: Build) -> tuple[str, ...]:
+    """The script that seals, and what stays for first boot."""
+    return ("seal.ps1", *FIRST_BOOT[build.image.first_boot])
+
+
 def seal_config(build: Build) -> Inputs:
     """``seal.json`` of the guest contract."""
+    service = build.image.first_boot
     return {
         "schema": 1,
         "user": build.image.user,
         "generalise": True,
         "timeout_seconds": SYSPREP_SECONDS,
-        "first_boot": {"files": list(SEAL_SCRIPTS[1:])},
+        "first_boot": {"service": str(service), "files": list(FIRST_BOOT[service])},
     }
 
 

@@ -19,7 +19,7 @@ from pipeline.guest.ssh import FOLDER, Guest
 from pipeline.machine.loop import run
 from pipeline.stages import rendering
 from pipeline.stages.build import Build, Made, Work
-from pipeline.stages.inputs import SEAL_SCRIPTS, seal_config
+from pipeline.stages.inputs import seal_config, seal_scripts
 from pipeline.stages.session import (
     DISK,
     Patience,
@@ -37,7 +37,7 @@ SYSPREP_LOG = "/C:/Windows/System32/Sysprep/Panther/setuperr.log"
 
 async def _upload(build: Build, guest: Guest) -> None:
     files: dict[str, bytes | Path] = {
-        name: rendering.guest_script(build, name) for name in SEAL_SCRIPTS
+        name: rendering.guest_script(build, name) for name in seal_scripts(build)
     }
     files[OOBE] = rendering.answer_files(build)[OOBE]
     files["seal.json"] = canonical_json(seal_config(build))

@@ -9,6 +9,7 @@
 [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSReviewUnusedParameter', '', Justification = 'The parameters are used inside functions, where this rule does not look.')]
 param(
     [switch]$Register,
+    [switch]$CloudbaseKeys,
     [string]$SetupTimeout = '3600',
     [string]$DiscTimeout = '15',
     [string]$ProgramTimeout = '3600'
@@ -1233,6 +1234,28 @@ function Register-FirstBoot {
     Start-ScheduledTask -TaskName $script:TaskName
 }
 
+# On an image whose first boot is cloudbase-init's: it has written the keys of each user where sshd looks
+# for those of users who are no administrators. All of them are, so their keys go where sshd looks.
+function Copy-CloudbaseKey {
+    $wish = New-Wish -Disc 'cloudbase-init'
+    $users = Join-Path -Path $env:SystemDrive -ChildPath '\Users'
+    foreach ($user in @(Get-ChildItem -LiteralPath $users -Directory -Force)) {
+        $file = Join-Path -Path $user.FullName -ChildPath '.ssh\authorized_keys'
+        if (Test-Path -LiteralPath $file -PathType Leaf) {
+            foreach ($line in @(Get-Content -LiteralPath $file)) {
+                Add-Key -Wish $wish -Line ([string]$line)
+            }
+        }
+    }
+    Invoke-Part -PartName 'authorized keys' -PartBody { Set-AuthorizedKey -Wish $wish } | Out-Null
+    Invoke-Part -PartName 'sshd' -PartBody { Start-Ssh } | Out-Null
+    Invoke-Part -PartName 'sealing' -PartBody { Clear-SealTrace } | Out-Null
+    if ($script:Errors.Count -gt 0) {
+        Send-Beacon -Text ('firstboot failed ' + $script:Errors[0])
+    }
+    Send-Beacon -Text 'firstboot ready'
+}
+
 # One at a time: SetupComplete.cmd and the start of Windows may both start this task.
 function Invoke-Main {
     if ($Register) {
@@ -1241,6 +1264,10 @@ function Invoke-Main {
     }
     if ((Get-Fact -Key $script:Facts -Name 'Sealed') -ne '1') {
         Write-Note -Text 'this machine is not sealed: nothing to do'
+        return
+    }
+    if ($CloudbaseKeys) {
+        Copy-CloudbaseKey
         return
     }
     $mutex = New-Object -TypeName System.Threading.Mutex -ArgumentList $false, 'Global\GoldenWindowsFirstBoot'

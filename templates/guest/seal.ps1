@@ -568,8 +568,15 @@ function Invoke-FirstBootStep($Settings) {
     Set-Access -Path $script:Golden -Entries $script:Owners
     Set-RegistryValue -Key $script:Facts -Name 'User' -Type 'String' -Data ([string]$Settings.user)
     Set-RegistryValue -Key $script:Facts -Name 'BuildHostName' -Type 'String' -Data ([string]$env:COMPUTERNAME)
-    Register-SystemTask -Name $script:FirstBootTask -Script $scriptPath -Rest '' -Trigger (New-ScheduledTaskTrigger -AtStartup)
     $complete = Get-GoldenPath -File 'SetupComplete.cmd'
+    if ($Settings.first_boot.service -eq 'cloudbase-init') {
+        if ($null -eq (Get-Service -Name 'cloudbase-init' -ErrorAction SilentlyContinue)) {
+            throw 'first boot is to be cloudbase-init, which is not installed'
+        }
+        $complete = Get-GoldenPath -File 'cloudbase-complete.cmd'
+    } else {
+        Register-SystemTask -Name $script:FirstBootTask -Script $scriptPath -Rest '' -Trigger (New-ScheduledTaskTrigger -AtStartup)
+    }
     if (Test-Path -LiteralPath $complete -PathType Leaf) {
         $target = Join-Path -Path $env:SystemRoot -ChildPath 'Setup\Scripts\SetupComplete.cmd'
         Write-WholeFile -Path $target -Bytes ([System.IO.File]::ReadAllBytes((Convert-Path -LiteralPath $complete)))
@@ -666,11 +673,18 @@ function Remove-BuildFiles($Settings) {
     }
 }
 
-# The automatic logon's password as the LSA keeps it; SYSTEM alone may remove it.
+# The automatic logon's password as the LSA keeps it. Only SYSTEM can see that part of the registry: that
+# nothing is seen means that nothing is there only for whoever can see.
 function Remove-LogonSecret {
+    if (-not (Test-Path -LiteralPath 'HKLM:\SECURITY\Policy')) {
+        throw 'the secrets of the LSA cannot be seen: this is not SYSTEM'
+    }
     $secret = 'HKLM:\SECURITY\Policy\Secrets\DefaultPassword'
     if (Test-Path -LiteralPath $secret) {
         Remove-Item -LiteralPath $secret -Recurse -Force
+    }
+    if (Test-Path -LiteralPath $secret) {
+        throw 'the password of the automatic logon is still among the secrets of the LSA'
     }
 }
 
@@ -775,11 +789,15 @@ function Read-Settings([string]$Path) {
     }
     $first = Get-Field -Record $read -Name 'first_boot' -Default ([pscustomobject]@{})
     $files = @(Get-Field -Record $first -Name 'files' -Default @())
+    $service = [string](Get-Field -Record $first -Name 'service' -Default 'golden')
+    if (@('golden', 'cloudbase-init') -cnotcontains $service) {
+        throw "$Path has the first boot '$service', which is not known"
+    }
     return [pscustomobject]@{
         user            = $user
         generalise      = [bool](Get-Field -Record $read -Name 'generalise' -Default $true)
         timeout_seconds = [int]$timeout
-        first_boot      = [pscustomobject]@{ files = $files }
+        first_boot      = [pscustomobject]@{ service = $service; files = $files }
     }
 }
 

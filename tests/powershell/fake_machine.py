@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 # The mutation runner points this at a changed copy.
 GUEST = Path(os.environ.get("GOLDEN_GUEST_SCRIPTS", HERE.parents[1] / "templates" / "guest"))
 PROGRAMS = HERE / "programs" / "program.py"
+# How long one PowerShell may run before the test fails.
+DEADLINE = float(os.environ.get("GOLDEN_TEST_DEADLINE", "120"))
 
 ADMINISTRATORS = "S-1-5-32-544"
 SYSTEM = "S-1-5-18"
@@ -308,8 +310,9 @@ class FakeMachine:
             str(HERE / "doubles" / "harness.ps1"),
         ]
 
-    def run(self, *runs: Run, deadline: float = 120, guest: Path = GUEST) -> list[Ran]:
+    def run(self, *runs: Run, guest: Path | None = None) -> list[Ran]:
         """Make the runs, one after another in one PowerShell."""
+        guest = guest or GUEST
         batch = [
             {
                 "script": run.script if ":" in run.script else str(guest / run.script),
@@ -325,7 +328,7 @@ class FakeMachine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=deadline,
+            timeout=DEADLINE,
             check=False,
         )
         ran = split(done.stdout)

@@ -1,37 +1,55 @@
 """Change the guest scripts a little, many times, and tell which changes no test noticed.
 
-    python tests/powershell/mutate.py [--script agent.ps1] [--count 40] [--seed 1] [--jobs 2]
+    python -m tests.powershell.mutate [--script agent.ps1] [--jobs 2] [--survivors] [--table]
 
-Goes in: the scripts under templates/guest/. Comes out: a table of kinds of mutants, killed and
-survived, and each survivor as a line with its change; exit code 1 when less than 85 % were killed.
-Mutants that are not PowerShell any more are not counted.
+Goes in: the scripts under templates/guest/ and the tests that run each. Comes out: a table of kinds
+of mutants, killed and survived, each survivor as a line with its change and, from survivors.toml,
+why it may live; exit code 1 when less than 85 % were killed. Results are kept in mutants.json
+beside this file after each mutant: a run goes on where the one before ended, and forgets what
+belongs to another text of the script. --survivors tries again those that lived; --table only
+prints.
+
+A first run of all tests, on copies whose functions tell that they were called, shows which tests
+a mutant of a function can make fail; those run, the quickest first, until one fails. Mutants that
+are not PowerShell any more are not counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
+import inspect
+import json
 import os
 import random
 import re
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
-from collections import Counter
+import time
+import tomllib
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GUEST = ROOT / "templates" / "guest"
-sys.path.insert(0, str(ROOT))
+RESULTS = HERE / "mutants.json"
+EXPLAINED = HERE / "survivors.toml"
+LEAST = 0.85
+SLOW = 60.0  # seconds after which a mutant that keeps its tests busy counts as noticed
 
 TESTS = {
     "agent.ps1": ["test_agent_kinds.py", "test_agent_restarts.py", "test_agent_failures.py"],
     "seal.ps1": ["test_seal.py"],
-    "firstboot.ps1": ["test_firstboot.py"],
+    "logon-secret.ps1": ["test_logon_secret.py"],
+    "firstboot.ps1": ["test_firstboot.py", "test_cloudbase.py"],
 }
 # Kind -> pattern -> replacement. A pattern is applied to one place of one line.
 SWAPS = [
@@ -114,67 +132,310 @@ def mutated(mutant: Mutant) -> str:
     return "\n".join(lines) + "\n"
 
 
-def killed(mutant: Mutant) -> bool:
-    """Whether a test fails with this change; one that never ends counts as noticed."""
+def function_of(script: str) -> dict[int, str]:
+    """Line number -> the function it stands in; lines outside of functions are absent."""
+    found, name = {}, ""
+    for number, line in enumerate((GUEST / script).read_text().splitlines(), 1):
+        if match := re.match(r"function ([A-Za-z-]+)", line):
+            name = match[1]
+        if name:
+            found[number] = name
+        if line == "}":
+            name = ""
+    return found
+
+
+def telling(script: str, trace: Path) -> str:
+    """The script's text, with functions that write their name into ``trace`` when called."""
+    lines, waiting = [], ""
+    for line in (GUEST / script).read_text().splitlines():
+        lines.append(line)
+        if match := re.match(r"function ([A-Za-z-]+)(.*)", line):
+            waiting = match[1]
+            if "(" not in match[2]:
+                continue  # its parameters come in a block of their own
+        elif not (waiting and line == "    )"):
+            continue
+        text = f"{script} {waiting}`n"
+        lines.append(f'    [System.IO.File]::AppendAllText("{trace}", "{text}")')
+        waiting = ""
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(slots=True)
+class Group:
+    """Tests that share what was run for them: they are run together or not at all."""
+
+    tests: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    called: list[str] = field(default_factory=list)
+
+
+class Survey:
+    """A pytest plugin: which functions each test calls, and how long it takes."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+        self.groups: dict[str, Group] = defaultdict(Group)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Function) -> Iterator[None]:
+        """Around one test with its fixtures."""
+        self.trace.write_text("")
+        began = time.monotonic()
+        yield
+        group = self.groups[self._shared(item)]
+        group.tests.append(item.nodeid)
+        group.seconds += time.monotonic() - began
+        told = {*group.called, *self.trace.read_text().split("\n")}
+        group.called = sorted(told - {""})
+
+    @staticmethod
+    def _shared(item: pytest.Function) -> str:
+        """The module's fixtures that it uses, or the test itself when it uses none."""
+        fixtures = item._fixtureinfo.name2fixturedefs
+        names = [n for n, found in fixtures.items() if found[-1].scope == "module"]
+        return f"{item.path}::{names}" if names else item.nodeid
+
+
+def pytest_run(arguments: list[str], folder: Path, plugins: list[object] | None = None) -> int:
+    """pytest in this process, without its files outside of ``folder``."""
+    quiet = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={folder}/tests"]
+    return int(pytest.main([*quiet, *arguments], plugins=plugins or []))
+
+
+def survey(scripts: list[str], folder: Path) -> list[Group]:
+    """Which tests call what: for each script from an earlier run with the same text, or anew."""
+    groups = []
+    for script in scripts:
+        texts = [(GUEST / script).read_bytes(), *((HERE / n).read_bytes() for n in TESTS[script])]
+        name = hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
+        kept = ROOT / "output" / "mutants" / f"{script}-{name}.json"
+        if not kept.exists():
+            (folder / script).mkdir()
+            found = [asdict(group) for group in surveyed(script, folder / script)]
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(found))
+        groups += [Group(**group) for group in json.loads(kept.read_text())]
+    return sorted(groups, key=lambda group: group.seconds)
+
+
+def surveyed(script: str, folder: Path) -> list[Group]:
+    """Run every test of a script once, on one that tells which of its functions are called."""
+    from tests.powershell import fake_machine
+
+    trace, guest = folder / "trace.txt", folder / "telling"
+    shutil.copytree(GUEST, guest)
+    (guest / script).write_text(telling(script, trace))
+    fake_machine.GUEST = guest
+    plugin = Survey(trace)
+    if pytest_run([str(HERE / name) for name in TESTS[script]], folder, [plugin]) != 0:
+        raise SystemExit("the tests fail without any mutant")
+    return list(plugin.groups.values())
+
+
+def tests_for(mutant: Mutant, groups: list[Group]) -> list[str]:
+    """The tests that run the function in which the change is, the quickest first."""
+    name = function_of(mutant.script).get(mutant.line)
+    wanted = f"{mutant.script} {name}"
+    return [
+        test
+        for group in groups
+        if wanted in group.called
+        or (name is None and any(c.startswith(mutant.script) for c in group.called))
+        for test in group.tests
+    ]
+
+
+def child(mutant: Mutant, tests: list[str], folder: Path) -> None:
+    """In a process of its own: the tests against the mutant."""
+    from tests.powershell import fake_machine
+
+    os.setsid()
+    null = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(null, number)
+    guest = folder / "guest"
+    shutil.copytree(GUEST, guest)
+    (guest / mutant.script).write_text(mutated(mutant))
+    fake_machine.GUEST = guest
+    fake_machine.DEADLINE = SLOW / 2
+    code = pytest_run(tests, folder) if tests else 0
+    os._exit(code)
+
+
+@dataclass(slots=True)
+class Trial:
+    """A mutant that is being tried."""
+
+    mutant: Mutant
+    folder: Path
+    began: float
+
+
+def unruly(mutant: Mutant) -> bool:
+    """Whether a house rule of a single script notices it; no PowerShell is needed for that."""
+    from tests.unit.guest_scripts import test_house_rules
+
+    rules = [rule for name, rule in vars(test_house_rules).items() if name.startswith("test_")]
     with tempfile.TemporaryDirectory() as folder:
-        guest = Path(folder) / "guest"
-        shutil.copytree(GUEST, guest)
-        (guest / mutant.script).write_text(mutated(mutant))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        command += [
-            f"--basetemp={folder}/tests",
-            *[str(HERE / name) for name in TESTS[mutant.script]],
-        ]
-        environment = os.environ | {"GOLDEN_GUEST_SCRIPTS": str(guest)}
-        try:
-            done = subprocess.run(
-                command, env=environment, cwd=ROOT, capture_output=True, timeout=400, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return True
-        return done.returncode != 0
+        script = Path(folder) / mutant.script
+        script.write_text(mutated(mutant))
+        for rule in rules:
+            if list(inspect.signature(rule).parameters) == ["script"]:
+                try:
+                    rule(script)
+                except AssertionError:
+                    return True
+    return False
 
 
-def chosen(options: argparse.Namespace) -> list[Mutant]:
-    """A sample of all mutants, the same for the same seed."""
-    scripts = [options.script] if options.script else list(TESTS)
-    every = [mutant for script in scripts for mutant in mutants(script)]
-    random.Random(options.seed).shuffle(every)
-    good = (mutant for mutant in every if parses(mutated(mutant)))
-    return [mutant for _, mutant in zip(range(options.count), good, strict=False)]
+def start(mutant: Mutant, groups: list[Group]) -> tuple[int, Trial]:
+    """Try a mutant in a process of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="mutant-"))
+    if (pid := os.fork()) == 0:
+        child(mutant, tests_for(mutant, groups), folder)
+    return pid, Trial(mutant, folder, time.monotonic())
 
 
-def report(mutant: Mutant, dead: bool) -> None:
-    if not dead:
-        print(f"survived {mutant.script}:{mutant.line}: {mutant.kind}", flush=True)
-        print(f"  - {mutant.before.strip()}\n  + {mutant.after.strip()}", flush=True)
+def try_all(todo: list[Mutant], groups: list[Group], jobs: int) -> Iterator[tuple[Mutant, bool]]:
+    """Each mutant, and whether a test noticed it; one that is slow beyond measure is noticed."""
+    waiting = list(reversed(todo))
+    running: dict[int, Trial] = {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            mutant = waiting.pop()
+            if unruly(mutant):
+                yield mutant, True
+                continue
+            pid, trial = start(mutant, groups)
+            running[pid] = trial
+        for pid, trial in list(running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            late = time.monotonic() - trial.began > SLOW
+            if not ended and not late:
+                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # whatever its PowerShells have left behind
+            if not ended:
+                os.waitpid(pid, 0)
+            shutil.rmtree(trial.folder, ignore_errors=True)
+            del running[pid]
+            code = os.waitstatus_to_exitcode(status) if ended else 1
+            if code not in (0, 1):
+                raise SystemExit(f"pytest ended with {code} for {trial.mutant}")
+            yield trial.mutant, code == 1
+        time.sleep(0.02)
 
 
-def table(sample: list[Mutant], dead: list[bool]) -> None:
-    kinds = Counter(m.kind for m in sample)
-    kills = Counter(m.kind for m, gone in zip(sample, dead, strict=True) if gone)
-    for kind in sorted(kinds):
-        print(f"{kind:22} {kinds[kind]:4} mutants {kills[kind]:4} killed")
-    print(f"{'together':22} {len(sample):4} mutants {sum(dead):4} killed")
+def every(scripts: list[str]) -> list[Mutant]:
+    """All mutants that are still PowerShell."""
+    return [m for script in scripts for m in mutants(script) if parses(mutated(m))]
+
+
+def digest(script: str) -> str:
+    """What a script's results belong to."""
+    return hashlib.sha256((GUEST / script).read_bytes()).hexdigest()[:16]
+
+
+def key(mutant: Mutant) -> str:
+    """A mutant's name in the results."""
+    return f"{mutant.line}: {mutant.before.strip()} -> {mutant.after.strip()}"
+
+
+def kept() -> dict[str, dict[str, bool]]:
+    """What earlier runs found for the scripts as they are: script -> mutant -> killed."""
+    read = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return {
+        script: dict(found["killed"])
+        for script, found in read.items()
+        if script in TESTS and found["script"] == digest(script)
+    }
+
+
+def keep(results: dict[str, dict[str, bool]]) -> None:
+    """Write the results down, whole or not at all."""
+    text = {name: {"script": digest(name), "killed": found} for name, found in results.items()}
+    new = RESULTS.with_suffix(".new")
+    new.write_text(json.dumps(text, indent=1, sort_keys=True) + "\n")
+    new.rename(RESULTS)
+
+
+def reason(mutant: Mutant) -> str:
+    """Why a survivor may live, or nothing."""
+    if not EXPLAINED.exists():
+        return ""
+    for entry in tomllib.loads(EXPLAINED.read_text()).get("survivor", []):
+        if entry.get("script", mutant.script) != mutant.script:
+            continue
+        if entry.get("kind", mutant.kind) == mutant.kind and entry["line"] in mutant.before:
+            return str(entry["why"])
+    return ""
+
+
+def report(found: list[tuple[Mutant, bool]]) -> float:
+    """Print survivors and tables; gives the share of those that were killed."""
+    for mutant, dead in found:
+        if not dead:
+            print(f"survived {mutant.script}:{mutant.line}: {mutant.kind}")
+            print(f"  - {mutant.before.strip()}\n  + {mutant.after.strip()}")
+            print(f"  why: {reason(mutant) or 'NOT EXPLAINED'}")
+    print("| kind of change | mutants | killed | survived | of those explained |")
+    print("|---|---|---|---|---|")
+    for kind in [*sorted({m.kind for m, _ in found}), "together"]:
+        mine = [(m, dead) for m, dead in found if kind in (m.kind, "together")]
+        print(row(kind, mine))
+    for script in TESTS:
+        if mine := [(m, dead) for m, dead in found if m.script == script]:
+            print(row(f"`{script}`", mine))
+    return sum(dead for _, dead in found) / max(1, len(found))
+
+
+def row(name: str, found: list[tuple[Mutant, bool]]) -> str:
+    """One line of the table."""
+    tally = Counter("killed" if dead else "lived" for _, dead in found)
+    explained = sum(not dead and bool(reason(m)) for m, dead in found)
+    share = 100 * tally["killed"] / max(1, len(found))
+    killed = f"{tally['killed']} ({share:.0f} %)"
+    return f"| {name} | {len(found)} | {killed} | {tally['lived']} | {explained} |"
+
+
+def hunt(scripts: list[str], jobs: int, again: bool) -> None:
+    """Try what has no result yet; with ``again`` also what lived."""
+    results = kept()
+    done = [(m, results.get(m.script, {}).get(key(m))) for m in every(scripts)]
+    todo = [m for m, dead in done if dead is None or (again and not dead)]
+    if not todo:
+        return
+    random.Random(len(todo)).shuffle(todo)  # what is known half-way is then a fair sample
+    with tempfile.TemporaryDirectory() as folder:
+        groups = survey(sorted({m.script for m in todo}), Path(folder))
+    for count, (mutant, dead) in enumerate(try_all(todo, groups, jobs), 1):
+        results.setdefault(mutant.script, {})[key(mutant)] = dead
+        keep(results)
+        state = "killed" if dead else "SURVIVED"
+        print(f"{count}/{len(todo)} {state} {mutant.script}:{mutant.line}", flush=True)
 
 
 def main() -> int:
+    """Run the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--script", choices=list(TESTS))
-    parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--survivors", action="store_true", help="try those again that lived")
+    parser.add_argument("--table", action="store_true", help="only print what is known")
     options = parser.parse_args()
-    sample = chosen(options)
-    dead = []
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for mutant, gone in zip(sample, pool.map(killed, sample), strict=True):
-            report(mutant, gone)
-            dead.append(gone)
-    table(sample, dead)
-    return 0 if sum(dead) >= 0.85 * len(sample) else 1
+    scripts = [options.script] if options.script else list(TESTS)
+    if not options.table:
+        hunt(scripts, options.jobs, options.survivors)
+    results = kept()
+    found = [(m, results.get(m.script, {}).get(key(m))) for m in every(scripts)]
+    share = report([(m, dead) for m, dead in found if dead is not None])
+    if missing := sum(dead is None for _, dead in found):
+        print(f"{missing} of {len(found)} have not been tried")
+    return 0 if share >= LEAST and not missing else 1
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tests.powershell.fake_machine import (
     Ran,
     Run,
     find_powershell,
+    service,
 )
 
 pytestmark = pytest.mark.powershell
@@ -86,6 +87,7 @@ def prepare(machine: FakeMachine, **config: Any) -> str:
     machine.set_registry(WINLOGON, "AutoAdminLogon", "1")
     machine.set_registry("SYSTEM\\Setup", "UnattendFile", "D:\\autounattend.xml")
     machine.set_registry(SECRET, "cipher", "00", "REG_BINARY")
+    machine.set_registry("SECURITY\\Policy\\Secrets\\DPAPI_SYSTEM", "cipher", "01", "REG_BINARY")
     users = machine.state["users"] | {
         "Chef": {"sid": "S-1-5-21-7-8-9-500", "enabled": True, "passwords": 1}
     }
@@ -250,6 +252,21 @@ def test_nothing_of_the_build_is_left(seal: Sealed) -> None:
     assert [path.name for path in (seal.machine.c / "ProgramData/ssh").iterdir()] == ["sshd_config"]
     assert seal.machine.registry["SOFTWARE\\GoldenWindows"]["Sealed"]["data"] == 1
     assert not [key for key in seal.machine.registry if "DefaultPassword" in key]
+    assert "SECURITY\\Policy\\Secrets\\DPAPI_SYSTEM" in seal.machine.registry
+
+
+def test_secrets_that_cannot_be_seen_are_not_taken_for_gone(machine: FakeMachine) -> None:
+    """Nobody but SYSTEM sees them: seeing none would otherwise look like success."""
+    assert clean(machine, prepare(machine)).exit == 0
+    for key in [key for key in machine.registry if key.startswith("SECURITY")]:
+        machine.remove_key(key)
+    ran = run_task(machine)
+    assert ran.exit == 1
+    assert ran.beacons[-1] == (
+        "GOLDEN seal failed the secrets of the LSA cannot be seen: this is not SYSTEM"
+    )
+    assert machine.state["power"] == ""
+    assert (machine.c / "ProgramData/ssh/administrators_authorized_keys").exists()
 
 
 def sysprep_fails(machine: FakeMachine) -> None:
@@ -389,11 +406,40 @@ def test_without_generalising_it_is_cleaned_and_powered_off(machine: FakeMachine
     assert not (machine.c / "ProgramData/ssh/administrators_authorized_keys").exists()
 
 
+CLOUDBASE = {"service": "cloudbase-init", "files": ["firstboot.ps1", "cloudbase-complete.cmd"]}
+
+
+def test_cloudbase_init_is_switched_on_by_the_end_of_setup_alone(machine: FakeMachine) -> None:
+    config = prepare(machine, first_boot=CLOUDBASE)
+    (machine.golden / "cloudbase-complete.cmd").write_text("cloudbase")
+    services = machine.state["services"]
+    machine.change(services=services | {"cloudbase-init": service(start="Manual")})
+    ran = clean(machine, config)
+    assert ran.exit == 0, ran.text
+    assert "Golden Windows First Boot" not in ran.state["tasks"]
+    complete = machine.c / "Windows/Setup/Scripts/SetupComplete.cmd"
+    assert complete.read_text() == "cloudbase"
+    acl = ran.state["acl"][str(machine.golden)]
+    assert acl["protected"] is True
+    assert run_task(machine).exit == 0
+    left = {path.name for path in machine.golden.rglob("*")}
+    assert left == {"firstboot.ps1", "cloudbase-complete.cmd"}
+
+
+def test_cloudbase_init_has_to_be_there(machine: FakeMachine) -> None:
+    config = prepare(machine, first_boot=CLOUDBASE)
+    (machine.golden / "cloudbase-complete.cmd").write_text("x")
+    ran = clean(machine, config)
+    assert ran.states["first-boot"] == "failed"
+    assert "cloudbase-init, which is not installed" in ran.plan["message"]
+
+
 REFUSED = {
     "{": "JSON",
     '{"schema": 2}': "not of schema 1",
     '{"schema": 1}': "does not say which user",
     '{"schema": 1, "user": "golden", "timeout_seconds": "long"}': "the timeout 'long'",
+    '{"schema": 1, "user": "x", "first_boot": {"service": "Golden"}}': "the first boot 'Golden'",
 }
 
 

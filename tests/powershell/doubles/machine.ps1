@@ -22,7 +22,7 @@ function global:Add-FakeLine([string]$File, [string]$Text) {
 function global:Get-FakeEntry($Table, [string]$Name) {
     $property = $Table.PSObject.Properties[$Name]
     if ($null -eq $property) { return $null }
-    return $property.Value
+    return , $property.Value  # a list of one, or of none, stays a list
 }
 
 function global:Set-FakeEntry($Table, [string]$Name, $Value) {

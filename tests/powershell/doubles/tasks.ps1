@@ -1,5 +1,5 @@
 # Doubles of the scheduled tasks. Start-ScheduledTask runs the action to its end when state.run_tasks
-# says so; else the test reads the registered command line back and runs it itself.
+# says so; a number is what the action is taken to have ended with; else the test reads the registered command line back and runs it itself.
 
 $Double['New-ScheduledTaskAction'] = {
     param($Bound)
@@ -54,6 +54,7 @@ $Double['Start-ScheduledTask'] = {
     if (Test-FakeFailure -Result $entry) { return $entry }
     $entry.started++
     if ([string]$state.run_tasks -eq 'hang') { $entry.result = 267009 }
+    if ($state.run_tasks -is [int] -or $state.run_tasks -is [long]) { $entry.result = [long]$state.run_tasks }
     Save-FakeState -State $state
     if ([string]$state.run_tasks -ne 'yes') { return }
     $process = [System.Diagnostics.Process]::Start($entry.action.execute, $entry.action.argument)

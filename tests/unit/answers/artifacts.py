@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.answers.payloads import Artifact
+from pipeline.foundation.paths import Workspace
 from pipeline.inputs.drivers import Driver
 
 
 class Nothing:
-    """No artifact is to be had; for plans that need none."""
+    """No artifact is to be had, only the checkout; for plans that need none."""
 
     def pin(self, name: str) -> Artifact:
         """See :class:`~pipeline.answers.payloads.Artifacts`."""
@@ -19,7 +20,7 @@ class Nothing:
 
     def repository(self, path: str) -> Path:
         """See :class:`~pipeline.answers.payloads.Artifacts`."""
-        raise LookupError(path)
+        return Workspace.default().root / path
 
     def drivers(self, pin: str, driver: str) -> Sequence[Driver]:
         """See :class:`~pipeline.answers.payloads.Artifacts`."""
@@ -40,7 +41,8 @@ class MadeUp:
 
     def repository(self, path: str) -> Path:
         """See :class:`~pipeline.answers.payloads.Artifacts`."""
-        return self.root / path
+        own = self.root / path
+        return own if own.exists() else Workspace.default().root / path
 
     def drivers(self, pin: str, driver: str) -> Sequence[Driver]:
         """See :class:`~pipeline.answers.payloads.Artifacts`."""

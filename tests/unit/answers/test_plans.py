@@ -51,7 +51,8 @@ def test_ssh_opens_last_and_the_key_is_there_before() -> None:
 
 def test_server_2025_uses_its_own_ssh_server_and_needs_no_artifact() -> None:
     plan = bootstrap_plan(samples.image())
-    assert plan.sources() == ()
+    assert plan.pins() == ()
+    assert plan.repository_files() == ("templates/guest/logon-secret.ps1",)
     resolved = steps(resolve(plan, Nothing()))
     assert "openssh" not in resolved
     assert resolved["sshd"] == {
@@ -72,7 +73,8 @@ def test_elsewhere_the_pinned_server_is_installed_first(artifacts: MadeUp) -> No
     assert first["payloads"] == [
         {"file": "openssh/openssh-10.msi", "sha256": sha256_bytes(b"openssh-10")}
     ]
-    assert resolved.payloads == {"openssh/openssh-10.msi": artifacts.root / "openssh-10.artifact"}
+    package = resolved.payloads["openssh/openssh-10.msi"]
+    assert package == artifacts.root / "openssh-10.artifact"
 
 
 def test_the_keys_of_administrators_belong_to_system_and_administrators_alone() -> None:
@@ -96,6 +98,17 @@ def test_the_automatic_logon_ends_and_its_password_goes() -> None:
     assert found == {"AutoLogonCount": 0, "AutoAdminLogon": "0", "DefaultPassword": "absent"}
     assert resolved["autologon-count"]["type"] == "DWord"
     assert resolved["autologon-off"]["type"] == "String"
+    secret = resolved["autologon-secret"]
+    assert (secret["kind"], secret["payloads"][0]["file"]) == (
+        "script",
+        "autologon-secret/logon-secret.ps1",
+    )
+
+
+def test_the_stand_in_has_no_lsa_to_clean() -> None:
+    ids = [step.id for step in bootstrap_plan(samples.image(rehearsal=True)).steps]
+    assert "autologon-secret" not in ids
+    assert "autologon-password" in ids
 
 
 @pytest.mark.parametrize("release", list(Release))
