@@ -126,15 +126,27 @@ def _disks(spec: MachineSpec, host: Host) -> list[str]:
     return words
 
 
+def _boot_cd(spec: MachineSpec) -> int:
+    """The position of the CD that may boot."""
+    if spec.boot_cd is None:
+        return 0
+    if spec.boot_cd not in spec.cdroms:
+        raise PipelineError(f"{spec.name}: {spec.boot_cd} shall boot and is none of the CDs")
+    return spec.cdroms.index(spec.boot_cd)
+
+
 def _cdroms(spec: MachineSpec, host: Host) -> list[str]:
     if len(spec.cdroms) > AHCI_PORTS:
         raise PipelineError(f"{spec.name}: more than {AHCI_PORTS} CDs")
     words = []
+    boots = _boot_cd(spec)
     for index, path in enumerate(spec.cdroms):
         file = {"driver": "file", "filename": str(path), "aio": host.qemu.aio}
         words += _node(node_name=f"cd{index}", driver="raw", file=file, read_only=True)
-        # An empty disk falls through to the first CD; once the disk boots, it wins.
-        order = ",bootindex=2" if index == 0 else ""
+        # An empty disk falls through to this CD; once the disk boots, it wins. No other CD has a
+        # place in the order (and "strict" leaves out what has none): what firmware does with discs
+        # that cannot boot, or with a stranger's that can, never matters.
+        order = ",bootindex=2" if index == boots else ""
         words += ["-device", f"ide-cd,bus=ide.{index},drive=cd{index}{order}"]
     return words
 

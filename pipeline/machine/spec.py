@@ -25,8 +25,9 @@ class Share:
 class MachineSpec:
     """A machine to boot.
 
-    ``disk`` is on virtio-blk and boots first, ``cdroms`` follow in their order (the first one boots
-    second), ``scsi_disk`` is a small disk on the other bus, so that both storage drivers get bound.
+    ``disk`` is on virtio-blk and boots first. ``cdroms`` are attached in their order; of them only
+    ``boot_cd`` boots (the first one, when it is left out), wherever it is. ``scsi_disk`` is a small
+    disk on the other bus, so that both storage drivers get bound.
     ``removable`` are raw images seen as USB sticks. ``throwaway`` says that a crash of the host may
     cost the disks, which buys speed. ``state`` keeps firmware variables and the TPM between boots;
     without it they last as long as the machine. ``ssh_port`` 0 lets the kernel choose; ``network``
@@ -40,6 +41,7 @@ class MachineSpec:
     disk: Path
     scsi_disk: Path | None = None
     cdroms: tuple[Path, ...] = ()
+    boot_cd: Path | None = None
     removable: tuple[Path, ...] = ()
     share: Share | None = None
     tpm: bool = False

@@ -126,10 +126,14 @@ class Trial:
         return path
 
     def expect(self, pattern: str, *discs: Path, press: bool = True) -> str:
-        """Boot, press a key at the prompt, wait for a line; return all of COM1."""
-        return run(self._expect(pattern, discs, press))
+        """Boot with the medium in the first drive, as :meth:`with_drives` does."""
+        return self.with_drives(pattern, self.iso, *discs, press=press)
 
-    async def _expect(self, pattern: str, discs: tuple[Path, ...], press: bool) -> str:
+    def with_drives(self, pattern: str, *drives: Path, press: bool = True) -> str:
+        """Boot, press a key at the prompt, wait for a line; return all of COM1."""
+        return run(self._expect(pattern, drives, press))
+
+    async def _expect(self, pattern: str, drives: tuple[Path, ...], press: bool) -> str:
         disk = self.folder / "disk.qcow2"
         image.create(disk, Size.parse("4G"))
         machine = self.image.machine
@@ -139,7 +143,8 @@ class Trial:
             cpus=machine.cpus,
             memory=machine.memory,
             disk=disk,
-            cdroms=(self.iso, *discs),
+            cdroms=drives,
+            boot_cd=self.iso,
             throwaway=True,
         )
         evidence = self.folder / "evidence"
@@ -187,6 +192,22 @@ def test_without_a_key_the_firmware_goes_on(trial: Trial) -> None:
     said = trial.expect(r"starting Boot0000|No bootable option|UiApp", press=False)
     assert "Press any key to boot from CD or DVD" in said
     assert "STAND-IN" not in said
+
+
+@pytest.mark.parametrize(
+    ("trial", "order"),
+    [(("uefi", ()), "other answers medium"), (("bios", ()), "answers medium other")],
+    indirect=["trial"],
+)
+def test_the_discs_may_be_in_any_drive(trial: Trial, order: str) -> None:
+    """The medium boots, and Setup finds its answers, its drivers and the agent: by no letter."""
+    other = trial.folder / "other.iso"
+    write_disc(other, "OTHER", {"README.TXT": b"Nothing of ours.\r\n"}, private=False)
+    discs = {"medium": trial.iso, "answers": trial.disc(), "other": other}
+    said = trial.with_drives(
+        "GOLDEN pass windowsPE|stalled", *(discs[name] for name in order.split())
+    )
+    assert "GOLDEN pass windowsPE" in said
 
 
 STALLS = [

@@ -122,6 +122,29 @@ def test_cds_keep_their_order_and_the_first_boots_second() -> None:
     assert nodes(argv)["cd0"]["read-only"] is True
 
 
+DISCS = (Path("/i/windows.iso"), Path("/i/answers.iso"), Path("/i/other.iso"))
+
+
+@pytest.mark.parametrize("firmware", Firmware)
+@pytest.mark.parametrize("discs", list(itertools.permutations(DISCS)))
+def test_the_medium_boots_from_whichever_drive_and_no_other_disc_does(
+    firmware: Firmware, discs: tuple[Path, ...]
+) -> None:
+    argv = words(replace(SPEC, firmware=firmware, cdroms=discs, boot_cd=DISCS[0]))
+    boots = {
+        nodes(argv)[f"cd{index}"]["file"]["filename"]: text.partition("bootindex=")[2]
+        for index, text in enumerate(devices(argv, "ide-cd"))
+    }
+    assert boots == {"/i/windows.iso": "2", "/i/answers.iso": "", "/i/other.iso": ""}
+    assert [Path(nodes(argv)[f"cd{n}"]["file"]["filename"]) for n in range(3)] == list(discs)
+    assert after(argv, "-boot") == ["strict=on"]  # what has no place in the order never boots
+
+
+def test_a_disc_that_is_not_attached_cannot_boot() -> None:
+    with pytest.raises(PipelineError, match=r"/i/other\.iso shall boot and is none"):
+        words(replace(SPEC, cdroms=DISCS[:2], boot_cd=DISCS[2]))
+
+
 def test_more_cds_than_ports_is_said() -> None:
     with pytest.raises(PipelineError, match="more than 6 CDs"):
         words(replace(SPEC, cdroms=(Path("/i/a.iso"),) * 7))
