@@ -280,7 +280,11 @@ class Graph:
 
 
 def _stop_on_signals() -> None:
-    """SIGTERM and a closed terminal end a run as Ctrl-C does: in order, with results kept."""
+    """SIGTERM and a closed terminal end a run as Ctrl-C does: in order, with results kept.
+
+    A script that starts us with ``&`` has SIGINT ignored, and then nothing could end us in order;
+    ``nohup`` has SIGHUP ignored, and means it.
+    """
 
     def stop(_: int, __: object) -> None:
         for child in multiprocessing.active_children():
@@ -294,6 +298,8 @@ def _stop_on_signals() -> None:
             return
         print("interrupted; the same command goes on where this one was", file=sys.stderr)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
     sys.excepthook = end
