@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.foundation.errors import PipelineError
@@ -37,6 +37,23 @@ def kept_as(path: str) -> str:
     One flat folder is what people look through.
     """
     return path.removeprefix("/C:/").replace("/", "-").replace("$", "").replace("~", "")
+
+
+def on_disk() -> list[str]:
+    """The same logs as globs below the system drive, for reading them from its disk."""
+    listed = [f"{folder}/*.log" for folder in FOLDERS]
+    return [path.removeprefix("/C:/") for path in (*listed, *FILES)]
+
+
+def keep_ends(files: Iterable[Path], below: Path, folder: Path) -> list[Path]:
+    """Copy the ends of files that lie ``below`` as on the system drive into ``folder``."""
+    kept = []
+    for path in files:
+        with path.open("rb") as stream:
+            stream.seek(max(path.stat().st_size - LARGEST, 0))
+            name = kept_as(f"/C:/{path.relative_to(below).as_posix()}")
+            kept.append(_keep(folder / name, stream.read()))
+    return kept
 
 
 async def bring_logs(guest: Guest, folder: Path, seconds: float) -> list[Path]:

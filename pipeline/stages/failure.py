@@ -1,20 +1,24 @@
-"""What is done with a machine whose stage has failed, before it is ended.
+"""What is done with a machine whose stage has failed.
 
 Its logs are brought into the evidence while it still answers, and it stays up when that was asked.
+Logs of one that did not answer are read from its disk when it has ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.progress import Progress
 from pipeline.guest.login import HostKeyChanged, KeyRefused
-from pipeline.guest.logs import bring_logs
+from pipeline.guest.logs import bring_logs, keep_ends, on_disk
 from pipeline.guest.ssh import connect
 from pipeline.machine.faults import GUEST_RUNS_ON, MachineFault
 from pipeline.machine.machine import Machine
+from pipeline.machine.offline import read_files
+from pipeline.machine.spec import MachineSpec
 from pipeline.stages import keep
 from pipeline.stages.build import Work
 
@@ -41,6 +45,21 @@ async def after_failure(
             machine.process,
             work.progress,
         )
+
+
+def read_from_disk(work: Work, spec: MachineSpec, evidence: Path) -> None:
+    """Bring the logs of a machine that has ended and gave none while it ran, where that works."""
+    target = evidence / LOGS
+    if target.exists() or not spec.disk.exists():
+        return
+    scratch = work.folder / "offline"
+    try:
+        found = read_files(spec.disk, spec.disk_format, on_disk(), scratch)
+        kept = keep_ends(found, scratch / "files", target)
+    except PipelineError as error:
+        work.progress.event(f"no logs from the guest's disk: {error.message.splitlines()[0]}")
+    else:
+        work.progress.event(f"{len(kept)} logs read from the guest's disk")
 
 
 def _answers(error: PipelineError) -> bool:

@@ -23,7 +23,7 @@ from pipeline.machine.spec import MachineSpec, Share
 from pipeline.machine.watch import Limits, Phase, Watcher, watch
 from pipeline.stages.build import Build, Work
 from pipeline.stages.cidata import KEY
-from pipeline.stages.failure import after_failure
+from pipeline.stages.failure import after_failure, read_from_disk
 from pipeline.stages.keep import wanted
 
 DISK = "disk.qcow2"
@@ -161,16 +161,20 @@ async def watched(
     """
     patience = Patience.of(work.build)
     limits = Limits(idle=patience.idle, quiet=patience.quiet)
-    started = boot(
-        spec, work.build.workspace, work.evidence / part, work.progress, reachable=wanted()
-    )
-    async with started as machine:
-        try:
-            async with watch(machine, course, work.progress, limits, also) as watcher:
-                yield machine, watcher
-        except PipelineError as error:
-            await after_failure(work, machine, access, error)
-            raise
+    evidence = work.evidence / part
+    try:
+        async with boot(
+            spec, work.build.workspace, evidence, work.progress, reachable=wanted()
+        ) as machine:
+            try:
+                async with watch(machine, course, work.progress, limits, also) as watcher:
+                    yield machine, watcher
+            except PipelineError as error:
+                await after_failure(work, machine, access, error)
+                raise
+    except PipelineError:
+        read_from_disk(work, spec, evidence)
+        raise
 
 
 @contextlib.asynccontextmanager

@@ -162,6 +162,53 @@ def test_a_guest_that_does_not_answer_hides_no_error(
     assert brought(stage) == set()
 
 
+class Disk:
+    """A disk whose files are read; notes what was asked for."""
+
+    def __init__(self, answer: PipelineError | None = None) -> None:
+        self.answer = answer
+        self.asked: list[Path] = []
+
+    def __call__(self, disk: Path, form: str, paths: list[str], scratch: Path) -> list[Path]:
+        self.asked.append(disk)
+        if self.answer:
+            raise self.answer
+        log = scratch / "files" / "Windows" / "Panther" / "setuperr.log"
+        log.parent.mkdir(parents=True)
+        log.write_text("from the disk")
+        return [log]
+
+
+def offline(stage: Stage, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    monkeypatch.setattr(failure, "read_files", disk)
+    stage.machine.spec.disk.touch()
+    failure.read_from_disk(stage.work, stage.machine.spec, stage.work.evidence)
+    return brought(stage)
+
+
+def test_logs_of_a_guest_that_gave_none_are_read_from_its_disk(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk()
+    assert offline(stage, disk, monkeypatch) == {"Windows-Panther-setuperr.log"}
+    assert disk.asked == [stage.machine.spec.disk]
+
+
+def test_what_came_over_ssh_is_not_read_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stage.work.evidence / failure.LOGS).mkdir()
+    disk = Disk()
+    assert offline(stage, disk, monkeypatch) == set()
+    assert disk.asked == []
+
+
+def test_a_disk_that_can_not_be_read_hides_no_error(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert offline(stage, Disk(PipelineError("7z is not installed")), monkeypatch) == set()
+
+
 def test_log_names_are_flat() -> None:
     name = kept_as("/C:/$WINDOWS.~BT/Sources/Panther/setupact.log")
     assert name == "WINDOWS.BT-Sources-Panther-setupact.log"
