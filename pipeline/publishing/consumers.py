@@ -36,6 +36,8 @@ _FIRMWARE_SECURE = (
     "/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd:/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd",
     "/usr/share/qemu/ovmf-x86_64-smm-ms-code.bin:/usr/share/qemu/ovmf-x86_64-smm-ms-vars.bin",
 )
+# Nobody knows where a version will be served: the reader puts the address in.
+_STORE = "https://images.example.com"
 # Importing unpacks the disk and needs some room besides.
 _CLAIM = 1.1
 
@@ -89,6 +91,7 @@ def _values(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "disk_gib": gib,
         "claim_gib": -(-int(gib * _CLAIM * 10) // 10),
         "dns_name": f"{manifest['image']}-{manifest['version']}",
+        "store": _STORE,
         "hyperv": enlightenments(),
         "cpu_kvm": CPU["kvm"],
         "firmware": _FIRMWARE_SECURE if secure else _FIRMWARE,
