@@ -1,7 +1,7 @@
 """``golden verify``: whether a version's folder is whole, and who signed it.
 
 In: the folder, and whom to trust. Out: a line for what was found; the exit code tells what is wrong
-(21 not signed, 22 the signature does not fit, 23 signed by another, 25 damaged).
+(21 not signed, 22 the signature does not fit, 23 signed by another, 26 damaged).
 """
 
 from __future__ import annotations

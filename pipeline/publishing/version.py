@@ -40,7 +40,7 @@ _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][\w./-]{0,199})", re.ASCII)
 class Damaged(PipelineError):
     """A version's files are not those that its list names."""
 
-    exit_code = 25
+    exit_code = 26
 
 
 def compress(sealed: Path, folder: Path) -> Disk:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline.foundation.paths import ROOT, Workspace
 
-PARTS = ("dodo.py", "images", "checksums", "templates", "pipeline")
+PARTS = ("dodo.py", "images", "checksums", "schemas", "templates", "pipeline")
 EXECUTED = re.compile(r"^\.  (\S+)$", re.MULTILINE)
 
 
