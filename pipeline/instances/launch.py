@@ -37,7 +37,9 @@ def home_of(workspace: Workspace, name: str | None, wanted: str | None) -> Home:
     if name is None and wanted is None:
         raise PipelineError("name an image, or with --name an instance that exists")
     if name is None:
-        name = local.find(str(wanted), workspace).image
+        # Not looked for yet: the instance may be there although its image is not.
+        words = str(wanted)
+        name = local.find(words, workspace).image if "/" in words else words.partition("@")[0]
     return Home(workspace, check_name(name))
 
 
@@ -133,7 +135,8 @@ def follow(home: Home, progress: Progress) -> None:
 
 def stop(home: Home, *, now: bool, progress: Progress) -> State:
     """Shut the guest down, or with ``now`` cut it off, and wait for the end; gives the state."""
-    records.load(home)
+    if not home.folder.exists():
+        records.load(home)  # says that there is none
     if not state.read(home).alive:
         return state.read(home)
     relay = Relay(home.log, progress)

@@ -138,7 +138,8 @@ def remove(home: Home) -> None:
         raise PipelineError(
             f"{home.name} is running", hint=f"stop it first: golden stop {home.name}"
         )
-    gone = home.folder.with_name(f".{home.name}.{secrets.token_hex(4)}.gone")
+    gone = home.folder.with_name(f".{home.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
     home.folder.rename(gone)
     shutil.rmtree(gone)
 

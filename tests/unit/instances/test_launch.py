@@ -154,8 +154,17 @@ def test_a_name_alone_starts_what_exists_and_nothing_else(home: Home) -> None:
         started(Home(home.workspace, "two"), None)
     with pytest.raises(PipelineError, match="name an image"):
         launch.home_of(home.workspace, None, None)
-    assert launch.home_of(home.workspace, None, "sample").name == "sample"
+    assert launch.home_of(home.workspace, None, "sample@1.0").name == "sample"
+    by_path = str(records.load(home).disk)
+    assert launch.home_of(home.workspace, None, by_path).name == "sample"
     assert launch.home_of(home.workspace, "two", None).name == "two"
+
+
+def test_rm_also_removes_a_broken_one_and_what_a_killed_rm_left(home: Home) -> None:
+    (home.workspace.instances / ".one.gone").mkdir()
+    home.record.write_text("{}")
+    launch.remove(home, Heard())
+    assert list(home.workspace.instances.iterdir()) == []
 
 
 def test_rm_ends_a_running_one_and_leaves_nothing(home: Home) -> None:
