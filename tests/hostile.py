@@ -83,6 +83,9 @@ class Shop(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.005,), daemon=True).start()
         return self
 
+    def handle_error(self, *_: Any) -> None:
+        """A client that hangs up is what this is about."""
+
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
@@ -119,8 +122,8 @@ class World:
         words = ["pull", self.wanted, "--from", self.place, "--retries", "0", *self.options]
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
             code = main(words)
-        lines = [line for line in said.getvalue().splitlines() if line.startswith("golden: ")]
-        return code, lines[0].removeprefix("golden: ") if lines else ""
+        sentence = said.getvalue().partition("golden: ")[2].partition("\n  hint:")[0]
+        return code, " ".join(sentence.split())
 
     def sign(self, file: Path) -> None:
         signature.sign(file, self.key)
@@ -395,7 +398,7 @@ def to_a_liar(world: World) -> None:
 
 
 def to_a_file(world: World) -> None:
-    """a redirect to file:///etc/passwd"""
+    """a redirect to a file of this host"""
     world.shop.replies[world.path + "manifest.json"] = to("file:///etc/passwd")
 
 

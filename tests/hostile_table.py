@@ -26,8 +26,8 @@ def shortened(sentence: str) -> str:
     text = re.sub(r"serial \d+, one of \d+", "serial 5, one of 105", text)
     text = re.sub(r"serial \d+", "serial 5", text)
     text = re.sub(r"[0-9a-f]{40,}", "…", text)
-    text = text if len(text) < 130 else f"{text[:130]}…"
-    return text.replace("|", "\\|").replace("file:///", "file:/\u200b//").replace("\u200b", "")
+    text = text.replace("file:///", "file:").replace("|", "\\|")
+    return text if len(text) < 240 else f"{text[:240]}…"
 
 
 def main(words: list[str]) -> int:

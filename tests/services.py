@@ -24,8 +24,11 @@ log: {{level: error, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {folder}}}
   delete: {{enabled: {delete}}}
-http: {{addr: "127.0.0.1:{port}", relativeurls: true}}
+http: {{addr: "127.0.0.1:{port}", relativeurls: true, secret: some}}
+{auth}
 """
+# bcrypt of "secret", for htpasswd.
+PASSWORD = "golden:$2b$04$1HETO4DwzvZ0mQ947HnBjO2oVfak/6liBOx1XVYbddPdgJpsNyNPW\n"
 NGINX = """daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ }}
@@ -63,14 +66,17 @@ def _running(words: list[str], port: int, log: Path) -> Iterator[subprocess.Pope
 
 
 @contextlib.contextmanager
-def registry(folder: Path, *, delete: bool = True, port: int = 0) -> Iterator[str]:
+def registry(
+    folder: Path, *, delete: bool = True, port: int = 0, password: bool = False
+) -> Iterator[str]:
     """A docker-registry over ``folder``; gives ``host:port``."""
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yml"
-    config.write_text(
-        REGISTRY.format(folder=folder / "data", delete=str(delete).lower(), port=port)
-    )
+    (folder / "htpasswd").write_text(PASSWORD)
+    auth = f"auth: {{htpasswd: {{realm: here, path: {folder / 'htpasswd'}}}}}" if password else ""
+    facts = {"folder": folder / "data", "delete": str(delete).lower(), "port": port, "auth": auth}
+    config.write_text(REGISTRY.format(**facts))
     program = str(find_program("docker-registry"))
     with _running([program, "serve", str(config)], port, folder / "registry.log"):
         yield f"127.0.0.1:{port}"

@@ -228,6 +228,8 @@ def change(path: Path, how: Callable[[Catalog], Catalog], sign: Sign | None) -> 
             # The signature first: a reader who meets the two out of step reads again.
             for name in sorted(documents, reverse=True):
                 write_bytes(path.with_name(name), documents[name])
+            if sign is None:  # one of an earlier catalog would only mislead
+                path.with_name(SIGNATURE).unlink(missing_ok=True)
         return after
 
 

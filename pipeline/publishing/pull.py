@@ -254,7 +254,7 @@ def _bring(
     data, signed = listed[SUMS], listed[SUMS_SIGNATURE]
     if data is None:
         raise PullFailed(20, f"{store.title}: has no {SUMS} of {entry.image} {entry.version}")
-    trust.check(SUMS, data, signed)
+    trust.check(f"{entry.key}/{SUMS}", data, signed)
     blobs = _blobs(data, entry)
     part = folder.with_name(f".{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)

@@ -94,22 +94,29 @@ class Trust:
         self._vouched: set[str] = set()
 
     def check(self, name: str, data: bytes, signed: bytes | None) -> str:
-        """The fingerprint of the trusted key that signed ``data``.
+        """The fingerprint of the trusted key that signed ``data``, the file ``name`` of the store.
 
         Raises what :mod:`pipeline.publishing.signature` raises, or :class:`UnknownKey`.
         """
         with tempfile.TemporaryDirectory(prefix="golden-verify-") as folder:
-            file = Path(folder) / name
+            file = Path(folder) / name.rpartition("/")[2]
             file.write_bytes(data)
-            sig = file.with_name(f"{name}.sig")
+            sig = file.with_name(f"{file.name}.sig")
             if signed is not None:
                 sig.write_bytes(signed)
-            if self._anchors.allowed:
-                by = signature.verify(file, sig, self._anchors.allowed)
-            else:
-                by = signature.signer(file, sig)
-                self._judge(name, by)
+            try:
+                by = self._signer(name, file, sig)
+            except (signature.NotSigned, signature.SignatureWrong) as error:
+                error.message = f"{self.place}/{name}: {error.message}"
+                raise
         self._vouched.add(by)
+        return by
+
+    def _signer(self, name: str, file: Path, sig: Path) -> str:
+        if self._anchors.allowed:
+            return signature.verify(file, sig, self._anchors.allowed)
+        by = signature.signer(file, sig)
+        self._judge(name, by)
         return by
 
     def _judge(self, name: str, by: str) -> None:
@@ -118,7 +125,7 @@ class Trust:
         if self._accepted:
             known = ", ".join(sorted(self._accepted))
             raise signature.SignedByAnother(
-                f"{self.place}: {name} is signed by {by}, trusted is {known}",
+                f"{self.place}/{name} is signed by {by}, trusted is {known}",
                 fingerprint=by,
                 hint="ask the publisher whether the key was changed; if it was, say so once: "
                 f"--trust {by}",
@@ -126,7 +133,7 @@ class Trust:
         question = f"{self.place} is not known here yet; it is signed by\n    {by}\n"
         if self._ask is None or not self._ask(question):
             raise UnknownKey(
-                f"{self.place}: {name} is signed by {by}, a key that is not known here yet",
+                f"{self.place}/{name} is signed by {by}, a key that is not known here yet",
                 hint="compare it with the publisher's fingerprint, then say once: "
                 f"--trust {by} (or --key FILE, --allowed-signers FILE)",
             )

@@ -45,6 +45,7 @@ DRIVE = re.compile(r"(?<![A-Za-z0-9%$])([A-Za-z]):[\\/]")
 # Whoever deletes files, and what. A disk is deleted by the runner, once its successor is there.
 # What was downloaded (inputs) comes back by itself and has tests of its own.
 DELETES = {
+    "publishing/catalog.py:change": "the signature of an earlier catalog",
     "publishing/stores/directory.py:remove": "a version that its catalog no longer lists",
     "publishing/stores/directory.py:push": "what a killed push left, under its hidden name",
     "publishing/pull.py:_drop_others": "what an earlier attempt left in the hidden folder",

@@ -130,7 +130,7 @@ def push_to(
 
 
 def push_all(image: Image, entry: Entry, publisher: Publisher, progress: Progress) -> None:
-    """Bring a version to every store of the settings; all are tried before one's failure is told."""
+    """Bring a version to every store of the settings; a failure is told after all were tried."""
     failed: list[PipelineError] = []
     for place in publisher.settings.stores:
         try:
