@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.chaos.room import Room
 
-IMAGE = "rehearsal"
+IMAGE, TPM_IMAGE = "rehearsal", "rehearsal-tpm"
 NOTHING = "nothing"
 
 

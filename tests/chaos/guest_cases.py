@@ -6,6 +6,7 @@ boot loader; the guest does the rest by itself (``pipeline/rehearsal/guest/fault
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -63,7 +64,7 @@ def _other_host_key(room: Room) -> Seen:
     receipt = room.folder("install") / "receipt.json"
     key = room.folder("install") / "build-key.pub"
     other = " ".join(key.read_text().split()[:2])
-    recorded = next(line for line in receipt.read_text().split('"') if "ssh-ed25519 " in line)
+    recorded = json.loads(receipt.read_text())["facts"]["host_key"]
     with edited(receipt, recorded, other):
         run = room.start("provision")
         run.end()

@@ -22,7 +22,7 @@ from pipeline.foundation.waiting import Timeout, wait_until
 from pipeline.rehearsal.medium import make
 from pipeline.rehearsal.packages import Packages, provide
 from tests.chaos import leftovers
-from tests.chaos.case import IMAGE
+from tests.chaos.case import IMAGE, TPM_IMAGE
 from tests.chaos.running import Running
 from tests.integration.checkout import Checkout
 
@@ -160,6 +160,9 @@ def room(folder: Path) -> Iterator[Room]:
     made = Room(Checkout.make(folder), runtime, packages)
     made.scratch.mkdir()
     made.temporary.mkdir()
+    text = (made.workspace.images / f"{IMAGE}.yaml").read_text()
+    with_tpm = text.replace("  disk: 4G\n", "  disk: 4G\n  tpm: true\n")
+    (made.workspace.images / f"{TPM_IMAGE}.yaml").write_text(with_tpm)
     _copy_parts(made, shared)
     try:
         yield made

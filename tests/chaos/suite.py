@@ -65,8 +65,8 @@ class Player:
         self.room.image, self.room.patience = case.image, ""
         try:
             self._one(case, row)
-        except AssertionError as error:
-            row.wrong.append(str(error))
+        except Exception as error:  # one fault that cannot be played is no end of the others
+            row.wrong.append(f"{type(error).__name__}: {error}")
         return row
 
     def _one(self, case: Case, row: Row) -> None:
