@@ -7,6 +7,7 @@ which keeps to ``schemas/manifest.schema.json`` or is not published at all.
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any
 
 from pipeline.definitions.model import Image, MediaFacts, Pin
 from pipeline.foundation.errors import PipelineError
-from pipeline.foundation.files import read_json
 from pipeline.foundation.paths import ROOT
 
 SCHEMA = 1
@@ -139,7 +139,7 @@ def problems(document: Any) -> list[str]:
     """What of a document is not as the published schema says: ``where: what``; none is good."""
     from jsonschema import Draft202012Validator
 
-    validator = Draft202012Validator(read_json(SCHEMA_FILE))
+    validator = Draft202012Validator(json.loads(SCHEMA_FILE.read_bytes()))
     return sorted(
         f"{error.json_path.removeprefix('$.')}: {error.message}"
         for error in validator.iter_errors(document)
