@@ -7,12 +7,14 @@ checkout whose pins point at it, and ``golden refresh`` on that.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from pipeline.cli.main import main
@@ -201,15 +203,12 @@ Refresh = Callable[..., Said]
 
 
 @contextmanager
-def publishers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publishers]:
-    root = tmp_path / "check out"
-    for name in ("checksums", "images"):
-        (root / name).mkdir(parents=True)
-    pem = certificate(tmp_path)
-    monkeypatch.setattr(paths, "ROOT", root)
-    monkeypatch.setenv("GOLDEN_OUTPUT", str(tmp_path / "out put"))
-    monkeypatch.setenv("GOLDEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+def serving(folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publishers]:
+    """The server alone, trusted beside everybody who was trusted before."""
+    pem, bundle = certificate(folder), folder / "bundle.pem"
+    before = os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where()
+    bundle.write_bytes(Path(before).read_bytes() + b"\n" + pem.read_bytes())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     monkeypatch.delenv("GITHUB_TOKEN", raising=False)
     with Server(Site(etag=""), pem) as server:
         made = Publishers(root, server)
@@ -218,6 +217,19 @@ def publishers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publ
             made.routes.get(handler.path, status(404))(handler)
 
         server.site.always = route
+        yield made
+
+
+@contextmanager
+def publishers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publishers]:
+    """The server, and an empty checkout that is refreshed in this process."""
+    root = tmp_path / "check out"
+    for name in ("checksums", "images"):
+        (root / name).mkdir(parents=True)
+    monkeypatch.setattr(paths, "ROOT", root)
+    monkeypatch.setenv("GOLDEN_OUTPUT", str(tmp_path / "out put"))
+    monkeypatch.setenv("GOLDEN_CACHE", str(tmp_path / "cache"))
+    with serving(tmp_path, root, monkeypatch) as made:
         yield made
 
 
