@@ -104,7 +104,8 @@ async def lima_is_told(clone: Clone) -> str:
     return f"{LIMA_DONE} is there"
 
 
-CHECKS: tuple[Callable[[Clone], Awaitable[str]], ...] = (
+Checks = tuple[Callable[[Clone], Awaitable[str]], ...]
+CHECKS: Checks = (
     first_boot,
     host_name,
     new_host_key,
@@ -113,5 +114,5 @@ CHECKS: tuple[Callable[[Clone], Awaitable[str]], ...] = (
     no_passwords,
 )
 # What holds whoever made the first boot: our record of it is ours alone.
-SHARED_CHECKS = CHECKS[1:]
-LIMA_CHECKS = (lima_is_told, new_host_key, build_key_refused)
+SHARED_CHECKS: Checks = CHECKS[1:]
+LIMA_CHECKS: Checks = (lima_is_told, new_host_key, build_key_refused)

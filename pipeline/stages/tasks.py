@@ -36,10 +36,16 @@ from pipeline.stages.runner import obtain_stage, run_stage
 Task = dict[str, Any]
 Tasks = Iterator[Task]
 UNCAPTURED = {"capture": False}
-# What fails fast comes first.
+# Machines are booted one after another; everything else runs side by side, a module at a time, as
+# the tests of a module share what was run for them.
+SIDE_BY_SIDE = ("--numprocesses=auto", "--dist=loadscope")
+# Each suite is one or more runs of pytest; what fails fast comes first.
 TESTS = {
-    "test": ["tests/unit", "tests/powershell", "tests/integration"],
-    "test-unit": ["tests/unit"],
+    "test": (
+        (*SIDE_BY_SIDE, "tests/unit", "tests/powershell"),
+        ("tests/integration",),
+    ),
+    "test-unit": ((*SIDE_BY_SIDE, "tests/unit"),),
 }
 
 
@@ -102,7 +108,15 @@ def _built(image: str) -> None:
 
 
 def _pytest(name: str) -> None:
-    run_shown([sys.executable, "-m", "pytest", *TESTS[name]], cwd=Workspace.default().root)
+    """Every run of a suite, also after one that failed; then the first failure."""
+    failures = []
+    for words in TESTS[name]:
+        try:
+            run_shown([sys.executable, "-m", "pytest", *words], cwd=Workspace.default().root)
+        except PipelineError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def _chaos() -> None:

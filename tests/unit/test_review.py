@@ -196,7 +196,7 @@ def test_i3_the_tag_of_a_share_is_written_in_one_place() -> None:
 
 
 def test_i4_every_guest_script_stops_at_the_first_error() -> None:
-    assert len(syntax.SCRIPTS) == 3
+    assert len(syntax.SCRIPTS) == 4
     for script in syntax.SCRIPTS:
         lines = script.read_text().splitlines()
         strict = lines.index("$ErrorActionPreference = 'Stop'")

@@ -91,3 +91,19 @@ def test_broken_definitions_end_in_a_list_and_exit_code_2(tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "images/toy.yaml:1:1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_suite_runs_to_its_end_and_fails_when_a_part_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def run_shown(words: list[str], **_: object) -> None:
+        ran.append(words[3:])
+        if "tests/unit" in words:
+            raise PipelineError("unit tests failed")
+
+    monkeypatch.setattr(tasks, "run_shown", run_shown)
+    with pytest.raises(PipelineError, match="unit tests failed"):
+        tasks.ACTIONS["pytest"](name="test")
+    assert [words[-1] for words in ran] == ["tests/powershell", "tests/integration"]
+    # Machines that are booted side by side would starve one another.
+    assert [any("--numprocesses" in word for word in words) for words in ran] == [True, False]
