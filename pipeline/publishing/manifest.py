@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,14 @@ def utc(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def version_of(build: str, day: datetime.date, folder: Path) -> str:
-    """The next free version: Windows build, day, and a counter, as ``26100.32230-20261123.1``."""
+def version_of(build: str, day: datetime.date, folder: Path, listed: Iterable[str] = ()) -> str:
+    """The next free version: Windows build, day, and a counter, as ``26100.32230-20261123.1``.
+
+    What lies in ``folder`` is taken, and so is every version ``listed`` in a catalog: a name that
+    was published once never means anything else.
+    """
     stem = f"{build}-{day:%Y%m%d}"
-    taken = {path.name for path in folder.glob(f"{stem}.*")} if folder.is_dir() else set()
+    taken = {*listed, *(path.name for path in folder.glob(f"{stem}.*"))}
     return next(name for n in range(1, 10_000) if (name := f"{stem}.{n}") not in taken)
 
 

@@ -122,6 +122,14 @@ def sign(file: Path, key: Path) -> Path:
     return signature
 
 
+def require_usable(key: Path) -> None:
+    """Raise unless ``key`` can sign now: better before the work of hours than after it."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / "trial"
+        trial.touch()
+        sign(trial, key)
+
+
 def signer(file: Path, signature: Path) -> str:
     """The fingerprint of the key whose signature fits ``file``, trusted or not."""
     if not signature.is_file():

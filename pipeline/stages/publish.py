@@ -1,4 +1,4 @@
-"""publish: compress the sealed disk and let a version appear in the catalog.
+"""publish: compress the sealed disk and let a version appear in the catalog and the stores.
 
 In: the sealed, proven disk. Out: ``output/publish/<image>/<version>/``, signed, then its line in
 ``index.json``. The catalog, not the receipt, answers whether this is done.
@@ -18,12 +18,13 @@ from typing import Any
 from pipeline.answers.planning import FromDriver, FromPin, FromRepository, Source
 from pipeline.definitions.model import Pin
 from pipeline.foundation.files import sha256_bytes, sha256_file
+from pipeline.foundation.locks import lock
 from pipeline.foundation.process import run
 from pipeline.publishing import bom, catalog, consumers, provenance, signature
 from pipeline.publishing.manifest import DISK, Built, Disk, manifest, version_of
 from pipeline.publishing.stores.push import Publisher, push_all
 from pipeline.publishing.version import appear, complete, compress, staging
-from pipeline.stages import artifacts, payloads, rendering
+from pipeline.stages import artifacts, payloads, rendering, shelves
 from pipeline.stages.build import Build, Made, Work
 from pipeline.stages.inputs import seal_config
 from pipeline.stages.session import DISK as SEALED
@@ -37,15 +38,17 @@ def make(work: Work) -> Made:
     build, workspace = work.build, work.build.workspace
     published, image = workspace.published, build.image.name
     key = signature.ensure_key(workspace, build.settings)
+    signature.require_usable(key)
     sign = functools.partial(signature.sign, key=key)
+    line = signature.allowed_signers_line(signature.public_key(key))
     folder = staging(published, image, work.id)
     disk = compress(work.upstream("seal") / SEALED, folder)
     now = datetime.datetime.now(datetime.UTC)
-    version = version_of(build.facts.build, now.date(), published / image)
-    document = _manifest(work, disk, version, now)
-    line = signature.allowed_signers_line(signature.public_key(key))
-    complete(folder, document, _files(work, document, line, key), sign)
-    appear(folder, published / image / version)
+    with lock(published / image / ".version.lock", work.progress.event):
+        version = version_of(build.facts.build, now.date(), published / image, _listed(build))
+        document = _manifest(work, disk, version, now)
+        complete(folder, document, _files(work, document, line, key), sign)
+        appear(folder, published / image / version)
     signature.allow(published / signature.ALLOWED, line)
     entry = _entry(document)
     catalog.add(workspace.catalog, entry, sign)
@@ -53,6 +56,15 @@ def make(work: Work) -> Made:
     push_all(build.image, entry, Publisher(workspace, build.settings, key), work.progress)
     (work.folder / "version").write_text(version + "\n")
     return Made(("version",), facts={"version": version})
+
+
+def _listed(build: Build) -> set[str]:
+    """The versions that this host's catalog and those of the stores know."""
+    name, workspace = build.image.name, build.workspace
+    entries = [*catalog.read(workspace.catalog).get(name, [])]
+    for place in build.settings.stores:
+        entries += shelves.entries(place, workspace, name)
+    return {entry.version for entry in entries}
 
 
 def _files(work: Work, document: Mapping[str, Any], line: str, key: Path) -> dict[str, bytes]:

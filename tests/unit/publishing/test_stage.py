@@ -14,6 +14,7 @@ from pipeline.definitions.model import Settings
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import sha256_file
 from pipeline.foundation.paths import ROOT, Workspace
+from pipeline.foundation.process import run
 from pipeline.foundation.units import Size
 from pipeline.inputs.drivers import Driver
 from pipeline.machine import image as qemu_img
@@ -128,13 +129,46 @@ def test_another_key_joins_the_allowed_signers(work: Work, tmp_path: Path) -> No
     assert len(signers) == 2
 
 
+def test_a_name_that_was_published_once_is_never_given_again(work: Work) -> None:
+    first = publish.make(work).facts["version"]
+    shutil.rmtree(work.build.workspace.published / "rehearsal" / first)
+    second = publish.make(work).facts["version"]
+    assert first.endswith(".1")
+    assert second == f"{first.removesuffix('.1')}.2"
+
+
+def test_a_name_that_a_store_knows_is_never_given_again(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = publish.make(work).facts["version"]
+    store = tmp_path / "a store"
+    work.build.workspace.published.rename(store)
+    monkeypatch.setattr(publish, "push_all", lambda *_: None)
+    build = replace(work.build, settings=Settings(stores=(str(store),)))
+    assert publish.make(replace(work, build=build)).facts["version"] == f"{first[:-1]}2"
+
+
+def test_a_key_that_cannot_sign_is_told_before_the_work(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compress(*_: object) -> None:
+        raise AssertionError("hours of work")
+
+    monkeypatch.setattr(publish, "compress", compress)
+    key = tmp_path / "locked"
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret!", "-f", key], deadline=30)
+    build = replace(work.build, settings=Settings(signing_key=str(key)))
+    with pytest.raises(PipelineError, match="without a password"):
+        publish.make(replace(work, build=build))
+
+
 def test_a_failure_leaves_no_version_and_no_entry(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object, **__: object) -> Path:
-        raise PipelineError("the agent does not answer")
+    def fail(*_: object, **__: object) -> None:
+        raise PipelineError("the agent is gone")
 
-    monkeypatch.setattr(signature, "sign", fail)
+    monkeypatch.setattr(publish, "complete", fail)
     with pytest.raises(PipelineError, match="the agent"):
         publish.make(work)
     assert published(work) == []
