@@ -1,0 +1,126 @@
+"""What golden gc finds, what it leaves, and that --dry-run touches nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.main import main
+from pipeline.foundation.locks import lock
+from pipeline.foundation.paths import Workspace
+from pipeline.publishing import catalog, gc, signature
+from tests import services
+
+IMAGE = "rehearsal"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("GOLDEN_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("GOLDEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GOLDEN_STORES", "none")
+    return Workspace.default()
+
+
+def publish(workspace: Workspace, number: int) -> Path:
+    key = services.signing_key(workspace.keys, "signing_ed25519")
+    one = replace(services.entry(f"26100.1-20261123.{number}"), image=IMAGE)
+    folder = services.version_folder(workspace.published, key, one)
+    catalog.add(workspace.catalog, one, lambda file: signature.sign(file, key))
+    return folder
+
+
+def everything(workspace: Workspace) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes()
+        for base in (workspace.output, workspace.cache)
+        for path in base.rglob("*")
+        if path.is_file()
+    }
+
+
+def aged(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"half")
+    _age(path)
+    return path
+
+
+def _age(*paths: Path) -> None:
+    then = time.time() - 2 * gc.OLD
+    for path in paths:
+        os.utime(path, (then, then))
+
+
+def overlay(workspace: Workspace, disk: Path) -> None:
+    """An instance's overlay, as far as its header goes."""
+    folder = workspace.instances / "mine"
+    folder.mkdir(parents=True)
+    name = os.fsencode(os.path.relpath(disk, folder))
+    head = b"QFI\xfb\0\0\0\x03" + (104).to_bytes(8, "big") + len(name).to_bytes(4, "big")
+    (folder / "disk.qcow2").write_bytes(head.ljust(104, b"\0") + name)
+
+
+def test_the_policy_and_a_dry_run(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [publish(workspace, number) for number in range(1, 7)]
+    overlay(workspace, folders[0] / "disk.qcow2")
+    assert main(["gc", "--pin", f"{IMAGE}@26100.1-20261123.2"]) == 0
+    before = everything(workspace)
+    assert main(["gc", "--dry-run"]) == 0
+    assert everything(workspace) == before
+    said = capsys.readouterr().out
+    assert [n for n in range(1, 7) if f"26100.1-20261123.{n} " in said] == [3]
+    assert main(["gc"]) == 0
+    assert [folder.exists() for folder in folders] == [True, True, False, True, True, True]
+    found = catalog.load(workspace.catalog)
+    assert [e.version[-1] for e in found.entries(IMAGE)] == ["1", "2", "4", "5", "6"]
+    sig = workspace.catalog.with_name(catalog.SIGNATURE)
+    assert signature.signer(workspace.catalog, sig)
+    assert main(["gc", "--unpin", f"{IMAGE}@26100.1-20261123.2"]) == 0
+    assert main(["gc"]) == 0
+    assert not folders[1].exists()
+
+
+def test_leftovers_go_when_nobody_uses_them(workspace: Workspace) -> None:
+    digest = "a" * 64
+    old = aged(workspace.partial / f"{digest}.part")
+    note = aged(workspace.partial / f"{digest}.json")
+    held = aged(workspace.partial / f"{'b' * 64}.part")
+    new = workspace.partial / f"{'c' * 64}.part"
+    new.write_bytes(b"half")
+    staging = aged(workspace.published / IMAGE / ".abc.part" / "disk.qcow2")
+    half = aged(workspace.pulled / IMAGE / ".1.part" / "manifest.json")
+    _age(staging.parent, half.parent)
+    with lock(held.with_suffix(".lock")):
+        assert main(["gc"]) == 0
+    assert [path.exists() for path in (old, note, staging, half)] == [False] * 4
+    assert held.exists()
+    assert new.exists()
+
+
+def test_pulled_versions_go_only_when_asked(workspace: Workspace) -> None:
+    for number in (1, 2):
+        folder = workspace.pulled / IMAGE / f"26100.1-20261123.{number}"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+        (folder / "disk.qcow2").write_bytes(b"disk")
+    overlay(workspace, workspace.pulled / IMAGE / "26100.1-20261123.1" / "disk.qcow2")
+    assert main(["gc"]) == 0
+    assert len(list(workspace.pulled.glob("*/*"))) == 2
+    assert main(["gc", "--pulled"]) == 0
+    (left,) = workspace.pulled.glob("*/*")
+    assert left.name == "26100.1-20261123.1"
+
+
+def test_a_removal_that_was_killed_is_finished_by_the_next(workspace: Workspace) -> None:
+    publish(workspace, 1)
+    gone = workspace.published / IMAGE / ".26100.1-20261123.9.gone.part"
+    gone.mkdir()
+    aged(gone / "disk.qcow2")
+    _age(gone)
+    assert main(["gc"]) == 0
+    assert not gone.exists()

@@ -1,0 +1,119 @@
+"""Whose signature counts: asked once, remembered, never silently changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.paths import Workspace
+from pipeline.publishing import signature
+from pipeline.publishing.catalog import Catalog
+from pipeline.publishing.trust import Anchors, RolledBack, Trust, UnknownKey
+from tests import services
+
+DATA = b"what is signed"
+
+
+@dataclass
+class World:
+    base: Path
+    workspace: Workspace
+    key: Path
+    asked: list[str] = field(default_factory=list)
+
+    def signed(self, key: Path | None = None) -> bytes:
+        file = self.base / "file"
+        file.write_bytes(DATA)
+        return signature.sign(file, key or self.key).read_bytes()
+
+    def trust(self, anchors: Anchors | None = None, answer: bool | None = None) -> Trust:
+        def ask(question: str) -> bool:
+            self.asked.append(question)
+            return bool(answer)
+
+        known = anchors or Anchors()
+        return Trust("https://store", self.workspace, known, None if answer is None else ask)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    workspace = Workspace(tmp_path, tmp_path / "output", tmp_path / "cache")
+    return World(tmp_path, workspace, services.signing_key(tmp_path))
+
+
+def test_a_stranger_is_never_trusted_silently(world: World) -> None:
+    with pytest.raises(UnknownKey) as said:
+        world.trust().check("index.json", DATA, world.signed())
+    assert f"--trust {services.fingerprint(world.key)}" in said.value.hint
+    with pytest.raises(UnknownKey):
+        world.trust(answer=False).check("index.json", DATA, world.signed())
+    assert services.fingerprint(world.key) in world.asked[0]
+    assert not world.workspace.trust.exists()
+
+
+def test_a_yes_is_remembered_for_this_store_alone(world: World) -> None:
+    trust = world.trust(answer=True)
+    trust.check("index.json", DATA, world.signed())
+    trust.remember(Catalog(7), b"catalog")
+    assert world.trust().check("index.json", DATA, world.signed())
+    other = Trust("https://elsewhere", world.workspace, Anchors())
+    with pytest.raises(UnknownKey):
+        other.check("index.json", DATA, world.signed())
+
+
+def test_each_way_to_name_the_key(world: World) -> None:
+    sig, public = world.signed(), world.key.with_suffix(".pub")
+    allowed = world.base / "allowed"
+    allowed.write_text(signature.allowed_signers_line(signature.public_key(world.key)) + "\n")
+    by = services.fingerprint(world.key)
+    for anchors in (
+        Anchors(keys=(public,)),
+        Anchors(allowed=allowed),
+        Anchors(fingerprints=("SHA256:other", by)),
+    ):
+        assert world.trust(anchors).check("index.json", DATA, sig) == by
+    assert not world.asked
+
+
+def test_what_is_named_takes_the_place_of_what_was_remembered(world: World) -> None:
+    trust = world.trust(answer=True)
+    trust.check("index.json", DATA, world.signed())
+    trust.remember(Catalog(7), b"catalog")
+    new = services.signing_key(world.base, "new")
+    with pytest.raises(signature.SignedByAnother) as said:
+        world.trust(answer=True).check("index.json", DATA, world.signed(new))
+    assert said.value.fingerprint == services.fingerprint(new)
+    changed = world.trust(Anchors(fingerprints=(services.fingerprint(new),)))
+    changed.check("index.json", DATA, world.signed(new))
+    changed.remember(Catalog(8), b"next")
+    assert world.trust().check("index.json", DATA, world.signed(new))
+    with pytest.raises(signature.SignedByAnother):
+        world.trust().check("index.json", DATA, world.signed())
+
+
+def test_no_signature_and_a_wrong_one_name_the_store(world: World) -> None:
+    with pytest.raises(signature.NotSigned, match=r"https://store/index\.json"):
+        world.trust().check("index.json", DATA, None)
+    with pytest.raises(signature.SignatureWrong, match=r"https://store/index\.json"):
+        world.trust().check("index.json", DATA + b"!", world.signed())
+
+
+def test_older_and_forked_catalogs_are_refused(world: World) -> None:
+    world.trust().remember(Catalog(7), b"seen")
+    world.trust().refuse_older(Catalog(7), b"seen")
+    world.trust().refuse_older(Catalog(8), b"newer")
+    with pytest.raises(RolledBack, match=r"6.*7"):
+        world.trust().refuse_older(Catalog(6), b"older")
+    with pytest.raises(RolledBack, match="another"):
+        world.trust().refuse_older(Catalog(7), b"fork")
+
+
+def test_a_damaged_memory_is_not_taken_for_none(world: World) -> None:
+    world.trust().remember(Catalog(7), b"seen")
+    (file,) = world.workspace.trust.iterdir()
+    file.write_text("{")
+    with pytest.raises(PipelineError, match="damaged"):
+        world.trust()
