@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 NAME = "bom.cdx.json"
 _SPACE = uuid.UUID("5a5f3f6c-6d0d-5b1e-9c47-7c4d5a0f2b11")
 _PREFIX = "golden-windows"
+# The names under which vulnerabilities of Windows are recorded, by release and build.
+_PRODUCTS = {
+    ("2k19", "17763"): "windows_server_2019",
+    ("2k22", "20348"): "windows_server_2022",
+    ("2k25", "26100"): "windows_server_2025",
+    ("w10", "19044"): "windows_10_21h2",
+    ("w10", "19045"): "windows_10_22h2",
+    ("w11", "22631"): "windows_11_23h2",
+    ("w11", "26100"): "windows_11_24h2",
+    ("w11", "26200"): "windows_11_25h2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +114,24 @@ def _windows(manifest: Mapping[str, Any]) -> Component:
     windows = manifest["windows"]
     facts = {name: windows[name] for name in ("architecture", "language", "release")}
     who = {} if manifest["rehearsal"] else {"publisher": "Microsoft Corporation"}
+    known = cpe(windows) if who else None
     return _component(
-        ComponentType.OPERATING_SYSTEM, windows["edition"], windows["build"], "", facts, **who
+        ComponentType.OPERATING_SYSTEM,
+        windows["edition"],
+        windows["build"],
+        properties=facts,
+        cpe=known,
+        **who,
     )
+
+
+def cpe(windows: Mapping[str, str]) -> str | None:
+    """What scanners look Windows up by; None for a build that they have no name for."""
+    product = _PRODUCTS.get((windows["release"], windows["build"].partition(".")[0]))
+    processor = {"amd64": "x64", "arm64": "arm64"}.get(windows["architecture"], "*")
+    if product is None:
+        return None
+    return f"cpe:2.3:o:microsoft:{product}:10.0.{windows['build']}:*:*:*:*:*:{processor}:*"
 
 
 def _driver(driver: Driver) -> Component:

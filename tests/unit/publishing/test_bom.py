@@ -10,7 +10,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from pipeline.inputs.drivers import Driver
-from pipeline.publishing.bom import Contents, bom, serial
+from pipeline.publishing.bom import Contents, bom, cpe, serial
 from tests.unit.publishing.samples import definitions, sample
 
 DEFINED = definitions()
@@ -54,6 +54,19 @@ def test_windows_is_the_operating_system() -> None:
     assert windows["type"] == "operating-system"
     assert windows["version"] == MANIFEST["windows"]["build"]
     assert windows["publisher"] == "Microsoft Corporation"
+    build = MANIFEST["windows"]["build"]
+    assert windows["cpe"] == f"cpe:2.3:o:microsoft:windows_11_25h2:10.0.{build}:*:*:*:*:*:x64:*"
+
+
+def test_a_rehearsal_is_not_taken_for_windows() -> None:
+    made = json.loads(bom(sample("rehearsal", DEFINED), CONTENTS))
+    (system,) = [c for c in made["components"] if c["type"] == "operating-system"]
+    assert not {"publisher", "cpe"} & set(system)
+
+
+@pytest.mark.parametrize("name", sorted(set(DEFINED.images) - {"rehearsal", "rehearsal-bios"}))
+def test_scanners_have_a_name_for_every_shipped_windows(name: str) -> None:
+    assert cpe(sample(name, DEFINED)["windows"])
 
 
 def test_drivers_have_the_versions_of_their_inf_and_the_digests_of_their_files() -> None:

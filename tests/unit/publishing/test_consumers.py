@@ -315,6 +315,16 @@ def test_qemu_never_gets_the_published_disk_and_keeps_the_overlay(tmp_path: Path
     assert (tmp_path / "a version/disk.qcow2").read_bytes() == b"the published disk"
 
 
+def test_an_instance_of_another_version_is_told(tmp_path: Path) -> None:
+    qemu(tmp_path)
+    state = tmp_path / "state home/golden-windows/windows-11"
+    assert (state / "version").read_text() == f"{manifest()['version']}\n"
+    (state / "version").write_text("1.1-20200101.1\n")
+    stub(tmp_path, "qemu-system-x86_64", "exit 7")
+    with pytest.raises(PipelineError, match=r"an instance of version 1\.1-20200101\.1"):
+        qemu(tmp_path)
+
+
 def test_a_comma_in_a_path_is_doubled_for_qemu(tmp_path: Path) -> None:
     said = "\n".join(qemu(tmp_path, "--state", tmp_path / "a,b"))
     assert f"file={tmp_path}/a,,b/disk.qcow2" in said
