@@ -24,10 +24,11 @@ from pipeline.publishing import bom, catalog, consumers, provenance, signature
 from pipeline.publishing.manifest import DISK, Built, Disk, manifest, version_of
 from pipeline.publishing.stores.push import Publisher, push_all
 from pipeline.publishing.version import appear, complete, compress, staging
-from pipeline.stages import artifacts, payloads, rendering, shelves
+from pipeline.stages import artifacts, payloads, rendering, shelves, story
 from pipeline.stages.build import Build, Made, Work
 from pipeline.stages.inputs import seal_config
 from pipeline.stages.session import DISK as SEALED
+from pipeline.stages.tonight import installed_at
 
 FROM = ("install", "provision", "check", "seal", "prove")
 CARRIED = {"check": ("checks.json", "junit.xml"), "prove": ("checks.json", "junit.xml")}
@@ -83,6 +84,7 @@ def _files(work: Work, document: Mapping[str, Any], line: str, key: Path) -> dic
         **consumers.consumer_files(document, build.workspace.templates),
         bom.NAME: bom.bom(document, _contents(build)),
         provenance.NAME: _json(statement),
+        **story.pages(work, document),
         signature.ALLOWED: f"{line}\n".encode(),
     }
 
@@ -106,6 +108,7 @@ def _manifest(work: Work, disk: Disk, version: str, now: datetime.datetime) -> d
         tools={**receipts["install"].tools, **_tools()},
         timings={name: receipt.timings["total"] for name, receipt in receipts.items()},
         checks={"passed": held.count(True), "failed": held.count(False)},
+        installed_at=installed_at(build),
     )
     pins = _pins(build)
     identities = {pin.name: artifacts.identity(pin) for pin in pins}
