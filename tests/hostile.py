@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pipeline.cli.main import main
 from pipeline.publishing import catalog, signature
@@ -79,7 +79,7 @@ class Shop(ThreadingHTTPServer):
         self.replies: dict[str, Reply] = {}
         self.url = f"http://127.0.0.1:{self.server_port}"
 
-    def __enter__(self) -> Shop:
+    def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.005,), daemon=True).start()
         return self
 

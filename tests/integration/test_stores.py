@@ -53,6 +53,7 @@ class Host:
             "HOME": str(self.base / "home"),
             "GOLDEN_OUTPUT": str(self.base / "output"),
             "GOLDEN_CACHE": str(self.base / "cache"),
+            "GOLDEN_STORES": "none",
         }
 
     def words(self, *words: str) -> list[str]:
@@ -158,6 +159,27 @@ def test_the_rehearsal_goes_to_both_and_comes_back_from_both(
     assert json.loads(inspected)["Layers"]
     skopeo("copy", f"docker://{registry}/golden/rehearsal:{original.name}", f"dir:{tmp_path}/d")
     check_container_disk(tmp_path / "d", original / "disk.qcow2")
+
+
+def test_what_was_pulled_can_be_launched(
+    published_rehearsal: Path, publisher: Host, consumer: Host, tmp_path: Path
+) -> None:
+    require("nginx", "qemu-system-x86_64")
+    rehearsal(publisher, published_rehearsal)
+    with services.nginx(tmp_path / "nginx", publisher.published) as url:
+        trust = ("--trust", publisher.fingerprint)
+        pulled = Path(consumer.golden("pull", "rehearsal", "--from", url, *trust).strip())
+    before = digests(pulled)
+    try:
+        consumer.golden("launch", "rehearsal", "--name", "pulled")
+        assert "pulled" in consumer.golden("ls")
+        assert consumer.golden("ssh", "pulled", "--", "hostname").strip().lower() == "pulled"
+        consumer.golden("gc", "--pulled")
+        assert digests(pulled) == before
+    finally:
+        consumer.run("rm", "pulled", "--yes")
+    consumer.golden("gc", "--pulled")
+    assert not pulled.exists()
 
 
 def skopeo(verb: str, *words: str) -> str:

@@ -1,0 +1,231 @@
+"""Pulling as it should go: once, resumed, shared by two, warned about, and never over a disk."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.foundation.paths import Workspace
+from pipeline.foundation.progress import Silent
+from pipeline.foundation.waiting import wait_until
+from pipeline.inputs.fetch_mirrors import Policy
+from pipeline.publishing import catalog
+from pipeline.publishing.catalog import Catalog
+from pipeline.publishing.pull import Options, Pulled, PullFailed, Wanted, choose, pull
+from pipeline.publishing.stores.opening import open_store
+from pipeline.publishing.trust import Anchors, Trust
+from tests import services
+from tests.hostile import Handler, Shop
+
+DISK = os.urandom(3 << 20)
+QUICK = Options(policy=Policy(retries=0))
+
+
+class Told(Silent):
+    """Keeps what is worth a line."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def event(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@dataclass
+class World:
+    base: Path
+    key: Path
+
+    @property
+    def published(self) -> Path:
+        return self.base / "store"
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.base, self.base / "output", self.base / "cache")
+
+    def pull(
+        self, place: str, wanted: str = "toy", options: Options = QUICK, told: Told | None = None
+    ) -> Pulled:
+        anchors = Anchors(fingerprints=(services.fingerprint(self.key),))
+        trust = Trust(place, self.workspace, anchors)
+        progress = told or Told()
+        with open_store(place, self.base, progress.event) as store:
+            return pull(store, Wanted.parse(wanted), self.workspace, trust, progress, options)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path, services.signing_key(tmp_path / "keys"))
+    services.publish(made.published, made.key, disk=DISK)
+    return made
+
+
+class Counting(Shop):
+    """Counts what is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: list[str] = []
+
+    def finish_request(self, request: object, client_address: object) -> None:
+        counting = self
+
+        class Noting(Handler):
+            def do_GET(self) -> None:
+                counting.asked.append(self.path)
+                super().do_GET()
+
+        Noting(request, client_address, self)  # type: ignore[arg-type]
+
+
+def test_what_is_there_is_not_transferred_again(world: World) -> None:
+    with Counting(world.published) as shop:
+        first = world.pull(shop.url)
+        assert first.fresh
+        assert (first.folder / "disk.qcow2").read_bytes() == DISK
+        assert all(path.stat().st_mode & 0o222 == 0 for path in first.folder.iterdir())
+        shop.asked.clear()
+        again = world.pull(shop.url)
+        assert again == replace(first, fresh=False)
+        assert sorted(shop.asked) == ["/index.json", "/index.json.sig"]
+
+
+def _pull(base: Path, place: str) -> None:
+    World(base, base / "keys" / "key").pull(place)
+
+
+def test_two_at_once_share_one_transfer(world: World) -> None:
+    with Counting(world.published) as shop:
+        both = [
+            multiprocessing.Process(target=_pull, args=(world.base, shop.url)) for _ in range(2)
+        ]
+        for one in both:
+            one.start()
+        for one in both:
+            one.join(60)
+        assert [one.exitcode for one in both] == [0, 0]
+        assert len([path for path in shop.asked if path.endswith("disk.qcow2")]) == 1
+
+
+def test_a_killed_pull_goes_on(world: World) -> None:
+    """The server holds the disk back after a part; the pull is killed; the rest follows."""
+    path = f"/toy/{services.VERSION}/disk.qcow2"
+    ranges: list[str | None] = []
+
+    def half(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(DISK)))
+        handler.end_headers()
+        handler.wfile.write(DISK[: 1 << 20])
+        handler.wfile.flush()
+        handler.rfile.read(1)
+
+    def rest(handler: Handler) -> None:
+        ranges.append(handler.headers.get("Range"))
+        start = int(str(ranges[-1]).removeprefix("bytes=").removesuffix("-"))
+        extent = f"bytes {start}-{len(DISK) - 1}/{len(DISK)}"
+        handler.answer(DISK[start:], 206, Content_Range=extent)
+
+    with Shop(world.published) as shop:
+        shop.replies[path] = half
+        pulling = multiprocessing.get_context("fork").Process(
+            target=_pull, args=(world.base, shop.url)
+        )
+        pulling.start()
+        part = world.workspace.partial / f"{services.entry(disk=DISK).sha256}.part"
+        wait_until("a part", lambda: part.exists() and part.stat().st_size == 1 << 20, 30, 0.01)
+        assert pulling.pid
+        os.kill(pulling.pid, signal.SIGKILL)
+        pulling.join(10)
+        assert not list(world.workspace.pulled.glob("*/[!.]*"))
+        shop.replies[path] = rest
+        folder = world.pull(shop.url).folder
+    assert ranges == [f"bytes={1 << 20}-"]
+    assert (folder / "disk.qcow2").read_bytes() == DISK
+    assert not list(world.workspace.partial.glob("*.part"))
+
+
+def test_another_version_of_that_name_is_left_alone(world: World) -> None:
+    folder = world.pull("store").folder
+    manifest = json.loads((folder / "manifest.json").read_text())
+    shutil.rmtree(world.published / "toy")
+    services.publish(world.published, world.key, disk=DISK[::-1])
+    with pytest.raises(PullFailed, match="is another toy"):
+        world.pull("store")
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    assert (folder / "disk.qcow2").read_bytes() == DISK
+
+
+@pytest.mark.parametrize(
+    ("days", "said"), [(-3, "ended on"), (3, "ends in 2 days"), (40, ""), (None, "")]
+)
+def test_it_warns_before_the_evaluation_ends(world: World, days: int | None, said: str) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    ends = None if days is None else now + datetime.timedelta(days=days)
+    text = None if ends is None else ends.strftime("%Y-%m-%dT%H:%M:%SZ")
+    shutil.rmtree(world.published)
+    one = services.entry(disk=DISK, expires_at=text)
+    services.publish(world.published, world.key, one, DISK)
+    told = Told()
+    assert world.pull("store", told=told).fresh
+    warnings = [line for line in told.lines if line.startswith("warning")]
+    assert bool(warnings) == bool(said)
+    assert said in "".join(warnings)
+
+
+def test_a_withdrawn_version_needs_force(world: World) -> None:
+    index = world.published / catalog.INDEX
+    key = world.key
+
+    def sign(file: Path) -> Path:
+        from pipeline.publishing import signature
+
+        return signature.sign(file, key)
+
+    def yanked(found: Catalog) -> Catalog:
+        return catalog.mark(found, "toy", services.VERSION, yanked=True)
+
+    catalog.change(index, yanked, sign)
+    wanted = f"toy@{services.VERSION}"
+    with pytest.raises(PullFailed, match="withdrawn") as said:
+        world.pull("store", wanted)
+    assert said.value.exit_code == 28
+    told = Told()
+    assert world.pull("store", wanted, replace(QUICK, force=True), told).fresh
+    assert any("withdrawn" in line for line in told.lines)
+
+
+def test_the_newest_is_the_newest_that_is_offered() -> None:
+    found = Catalog().of(
+        "toy",
+        [
+            services.entry("26100.1-20261123.9"),
+            services.entry("26100.1-20261123.10"),
+            services.entry("26100.1-20261123.11", yanked=True),
+        ],
+    )
+    for text in ("toy", "toy@latest", "toy@"):
+        assert choose(found, Wanted.parse(text), "here").version.endswith(".10")
+    with pytest.raises(PullFailed) as said:
+        choose(found, Wanted("toy", "7"), "here")
+    assert said.value.exit_code == 29
+    assert "26100.1-20261123.9" in said.value.hint
+
+
+def test_leftovers_of_another_state_do_not_come_along(world: World) -> None:
+    stray = world.workspace.pulled / "toy" / f".{services.VERSION}.part" / "stray"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("from an earlier attempt")
+    folder = world.pull("store").folder
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS", "SHA256SUMS.sig", "disk.qcow2", "manifest.json", "report.html",
+    ]  # fmt: skip
