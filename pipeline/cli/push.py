@@ -11,7 +11,7 @@ from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import reporter
 from pipeline.publishing import catalog
 from pipeline.publishing.pull import Wanted, choose
-from pipeline.publishing.stores.push import Publisher, push_to
+from pipeline.publishing.stores.push import Publisher, filled_from_here, push_to
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +37,7 @@ def run(args: argparse.Namespace) -> int:
             f"{entry.image} is not defined here any more, so nothing says where it may go",
             hint=f"images: {', '.join(definitions.images)}",
         )
-    # Those that a web server serves can only be asked; somebody else fills them.
-    stores = definitions.settings.stores
-    places = args.to or [s for s in stores if not s.startswith(("https://", "http://"))]
+    places = args.to or filled_from_here(definitions.settings)
     if not places:
         raise PipelineError(
             "there is no store to push to", hint="name one with --to, or in golden.yaml"

@@ -40,6 +40,8 @@ class Built:
     tools: Mapping[str, str]
     timings: Mapping[str, float]
     checks: Mapping[str, int]
+    installed_at: datetime.datetime | None = None
+    """When Windows was installed: an evaluation's clock does not wait for the publication."""
 
 
 def utc(moment: datetime.datetime) -> str:
@@ -89,7 +91,7 @@ def manifest(
     moment: datetime.datetime,
 ) -> dict[str, Any]:
     """The whole document, JSON-able, without anything that is secret or names the build host."""
-    terms = licence(facts, moment, rehearsal=image.rehearsal)
+    terms = licence(facts, built.installed_at or moment, rehearsal=image.rehearsal)
     return {
         "schema": SCHEMA,
         "image": image.name,

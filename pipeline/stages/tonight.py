@@ -106,6 +106,12 @@ def _ends(ends: datetime.datetime, build: Build) -> str:
     return f"{'ends' if days >= 0 else 'ended'} on {ends:%Y-%m-%d} ({when})"
 
 
+def installed_at(build: Build) -> datetime.datetime | None:
+    """When the Windows of this build was installed, by the receipt of install."""
+    receipt = build.receipt("install")
+    return moment(receipt.finished_at) if receipt and receipt.finished_at else None
+
+
 def moment(text: str) -> datetime.datetime:
     """The moment that a receipt or a catalog writes as ``2026-11-23T08:15:00Z``."""
     try:

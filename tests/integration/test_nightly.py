@@ -20,13 +20,23 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli.main import main
+from pipeline.definitions.loader import load
 from pipeline.foundation.files import write_json
-from pipeline.foundation.paths import Workspace
+from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.publishing import catalog
+from pipeline.publishing.stores.base import writable
+from pipeline.publishing.stores.opening import open_store
 from pipeline.rehearsal.medium import make
+from pipeline.stages import shelves
+from pipeline.stages.build import Build
+from pipeline.stages.graph import STAGES as STAGES_OF_AN_IMAGE
+from pipeline.stages.plan import decide
 from tests.integration.checkout import Checkout, processes, stages
 from tests.servers import answer
+from tests.services import registry
+from tests.tools import require
 from tests.unit.stages.test_tonight import entry, index
 from tests.unit.upstream.publishers import ARCHIVE, Publishers, serving
 
@@ -208,3 +218,32 @@ def test_that_rebuild_is_a_new_version_of_the_same_build(nights: Nights) -> None
     assert old["build_id"] == new["build_id"]
     assert old["version"] != new["version"]
     assert nights.matrix() == []
+
+
+def test_a_fresh_runner_asks_a_registry_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not part of the story: the shipped definitions, and Debian's docker-registry."""
+    require("docker-registry")
+    workspace = Workspace(ROOT, tmp_path / "output", tmp_path / "cache")
+    goal = decide(Build.of(IMAGE, load(workspace, {}), workspace), STAGES_OF_AN_IMAGE)[-1]
+    mine = index(entry(goal.examined.id, image=IMAGE, expires_at=None), image=IMAGE)
+    with registry(tmp_path / "registry") as host:
+        place = f"oci://{host}/golden"
+        for name, value in {
+            "GOLDEN_OUTPUT": workspace.output,
+            "GOLDEN_CACHE": workspace.cache,
+            "GOLDEN_STORES": place,
+            "GOLDEN_IMAGES": IMAGE,
+        }.items():
+            monkeypatch.setenv(name, str(value))
+        for documents, images in (({}, [IMAGE]), ({catalog.INDEX: mine}, [])):
+            shelves.stocked.cache_clear()
+            with open_store(place, ROOT, print) as store:
+                if documents:
+                    writable(store).replace("", documents)
+            capsys.readouterr()
+            assert main(["matrix", "--json"]) == 0
+            include = json.loads(capsys.readouterr().out)["include"]
+            assert [item["image"] for item in include] == images
+    assert not workspace.build(IMAGE).exists()

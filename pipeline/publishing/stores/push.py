@@ -132,7 +132,7 @@ def push_to(
 def push_all(image: Image, entry: Entry, publisher: Publisher, progress: Progress) -> None:
     """Bring a version to every store of the settings; a failure is told after all were tried."""
     failed: list[PipelineError] = []
-    for place in publisher.settings.stores:
+    for place in filled_from_here(publisher.settings):
         try:
             push_to(place, image, entry, publisher, progress)
         except PipelineError as error:
@@ -143,3 +143,8 @@ def push_all(image: Image, entry: Entry, publisher: Publisher, progress: Progres
             f"{entry.image} {entry.version} is published here, but not in every store:\n  {said}",
             hint=f"when that is solved: golden push {entry.image}@{entry.version}",
         )
+
+
+def filled_from_here(settings: Settings) -> list[str]:
+    """The stores to write to: what a web server serves is only asked, and filled by others."""
+    return [place for place in settings.stores if not place.startswith(("https://", "http://"))]
