@@ -12,7 +12,7 @@ from pipeline.publishing import catalog, gc
 from pipeline.publishing.pull import Wanted, read_catalog
 from pipeline.publishing.stores.base import writable
 from pipeline.publishing.stores.opening import open_store
-from pipeline.publishing.stores.push import Publisher
+from pipeline.publishing.stores.push import Publisher, filled_from_here
 from pipeline.publishing.trust import Anchors
 
 
@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run:
         gc.collect_here(workspace, old, publisher.sign)
         gc.remove(waste)
-    for place in definitions.settings.stores:
-        _store(place, publisher, keep, dry_run=args.dry_run, progress=reporter("gc"))
+    kept = {entry.key for found in here.images.values() for entry in found if entry.pinned}
+    for place in filled_from_here(definitions.settings):
+        _store(place, publisher, keep, kept, dry_run=args.dry_run, progress=reporter("gc"))
     return 0
 
 
@@ -63,12 +64,19 @@ def _pin(publisher: Publisher, text: str, *, pinned: bool) -> None:
 
 
 def _store(
-    place: str, publisher: Publisher, keep: dict[str, int], *, dry_run: bool, progress: Progress
+    place: str,
+    publisher: Publisher,
+    keep: dict[str, int],
+    pinned: set[str],
+    *,
+    dry_run: bool,
+    progress: Progress,
 ) -> None:
+    """The same policy for a store; what is pinned on this host stays there, too."""
     with open_store(place, publisher.workspace.root, progress.event) as store:
         trust = publisher.trust(place, Anchors())
         found = read_catalog(store, trust)
-        gone = gc.versions(found, keep, frozenset(), None)
+        gone = [e for e in gc.versions(found, keep, frozenset(), None) if e.key not in pinned]
         for entry in gone:
             print(f"{store.title}: {entry.image} {entry.version}  {human_bytes(entry.size)}")
         if not dry_run:

@@ -10,7 +10,7 @@ from pipeline.foundation.progress import reporter
 from pipeline.publishing import catalog
 from pipeline.publishing.stores.base import writable
 from pipeline.publishing.stores.opening import open_store
-from pipeline.publishing.stores.push import Publisher, change
+from pipeline.publishing.stores.push import Publisher, change, filled_from_here
 from pipeline.publishing.trust import Anchors
 
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.stores:
         catalog.change(workspace.catalog, marked, publisher.sign)
-    for place in args.stores or settings.stores:
+    for place in args.stores or filled_from_here(settings):
         with open_store(place, workspace.root, progress.event) as store:
             trust = publisher.trust(place, Anchors())
             after = change(writable(store), trust, publisher, marked, progress)

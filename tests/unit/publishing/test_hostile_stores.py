@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.foundation.paths import ROOT
 from pipeline.publishing.pull import EXIT_CODES
 from tests import hostile
 from tests.hostile import CASES, VERSION, World
@@ -31,6 +32,19 @@ def test_a_hostile_store(case: Callable[[World], None], code: int, tmp_path: Pat
 def test_the_codes_tell_the_failures_apart() -> None:
     assert set(CASES.values()) <= set(EXIT_CODES)
     assert {20, 21, 22, 23, 25, 26, 27, 28, 29, 30} <= set(CASES.values())
+
+
+def test_the_document_tells_every_code_and_every_case() -> None:
+    """That its sentences are today's: ``python -m tests.hostile_table --check``."""
+    rows = [
+        tuple(cell.strip() for cell in line.split("|")[1:-1])
+        for line in (ROOT / "docs" / "pulling.md").read_text().splitlines()
+        if line.startswith("| ")
+    ]
+    codes = {(row[0], row[1]) for row in rows if len(row) == 2 and row[0].isdecimal()}
+    assert codes == {(str(code), text) for code, text in EXIT_CODES.items()}
+    told = {(row[0], row[1], row[3]) for row in rows if len(row) == 4 and row[1].isdecimal()}
+    assert told == {(case.__doc__, str(code), "0") for case, code in CASES.items()}
 
 
 def test_a_write_outside_would_be_noticed(tmp_path: Path) -> None:

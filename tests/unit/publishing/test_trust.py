@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from pipeline.foundation.errors import PipelineError
-from pipeline.foundation.paths import Workspace
+from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.publishing import signature
 from pipeline.publishing.catalog import Catalog
 from pipeline.publishing.trust import Anchors, RolledBack, Trust, UnknownKey
@@ -117,3 +120,26 @@ def test_a_damaged_memory_is_not_taken_for_none(world: World) -> None:
     file.write_text("{")
     with pytest.raises(PipelineError, match="damaged"):
         world.trust()
+
+
+def test_on_a_terminal_the_fingerprint_is_shown_and_asked_about(world: World) -> None:
+    services.publish(world.base / "store", world.key)
+    words = [sys.executable, "-m", "pipeline.cli.main", "pull", "toy", "--from"]
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "GOLDEN_OUTPUT": str(world.base / "output"),
+        "GOLDEN_CACHE": str(world.base / "cache"),
+    }
+    for answer, code in (("no", 30), ("yes", 0)):
+        ours, theirs = os.openpty()
+        os.write(ours, f"{answer}\n".encode())
+        done = subprocess.run(
+            [*words, str(world.base / "store")], env=env, stdin=theirs, stderr=theirs,
+            stdout=subprocess.PIPE, check=False,
+        )  # fmt: skip
+        said = os.read(ours, 1 << 16).decode()
+        os.close(ours)
+        os.close(theirs)
+        assert done.returncode == code, said
+        assert services.fingerprint(world.key) in said
+        assert "Type yes" in said
