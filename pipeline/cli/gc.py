@@ -9,10 +9,10 @@ from pipeline.foundation.paths import Workspace, shown
 from pipeline.foundation.progress import Progress, reporter
 from pipeline.foundation.units import human_bytes
 from pipeline.publishing import catalog, gc
-from pipeline.publishing.pull import Wanted, read_catalog
+from pipeline.publishing.pull import Wanted
 from pipeline.publishing.stores.base import writable
 from pipeline.publishing.stores.opening import open_store
-from pipeline.publishing.stores.push import Publisher, filled_from_here
+from pipeline.publishing.stores.push import Publisher, filled_from_here, verified
 from pipeline.publishing.trust import Anchors
 
 
@@ -75,7 +75,7 @@ def _store(
     """The same policy for a store; what is pinned on this host stays there, too."""
     with open_store(place, publisher.workspace.root, progress.event) as store:
         trust = publisher.trust(place, Anchors())
-        found = read_catalog(store, trust)
+        found = verified(store, trust)
         gone = [e for e in gc.versions(found, keep, frozenset(), None) if e.key not in pinned]
         for entry in gone:
             print(f"{store.title}: {entry.image} {entry.version}  {human_bytes(entry.size)}")

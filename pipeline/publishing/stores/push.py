@@ -93,7 +93,7 @@ def change(
     """Replace the store's catalog by what ``how`` makes of it, alone and signed."""
     waits = lambda who: progress.event(f"{store.title}: {who} changes the catalog")  # noqa: E731
     with store.lease("catalog", waits):
-        before = _verified(store, trust)
+        before = verified(store, trust)
         after = how(before)
         if after is not before:
             documents = catalogs.signed(after, publisher.sign)
@@ -102,7 +102,8 @@ def change(
         return after
 
 
-def _verified(store: Store, trust: Trust) -> Catalog:
+def verified(store: Store, trust: Trust) -> Catalog:
+    """The store's catalog, which a trusted key signed; an empty one when there is none yet."""
     found = store.documents("", {INDEX: catalogs.LARGEST, SIGNATURE: _SIGNATURE_SIZE})
     data = found[INDEX]
     if data is None:

@@ -124,3 +124,28 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(workspace: Workspace)
     _age(gone)
     assert main(["gc"]) == 0
     assert not gone.exists()
+
+
+def test_stores_are_kept_by_the_same_policy(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("GOLDEN_STORES", str(store))
+    assert main(["gc"]) == 0  # a store without a catalog is an empty one
+    for number in range(1, 7):
+        publish(workspace, number)
+        assert main(["push", f"{IMAGE}@26100.1-20261123.{number}"]) == 0
+    assert main(["gc", "--pin", f"{IMAGE}@26100.1-20261123.2"]) == 0
+    assert main(["yank", IMAGE, "26100.1-20261123.6"]) == 0
+    assert main(["gc", "--dry-run"]) == 0
+    assert len(list(store.glob("rehearsal/*"))) == 6
+    assert main(["gc"]) == 0
+    left = [path.name[-1] for path in sorted(store.glob("rehearsal/*"))]
+    assert left == [path.name[-1] for path in sorted(workspace.published.glob("*/2*"))]
+    assert left == ["2", "3", "4", "5"]
+    found = catalog.load(store / catalog.INDEX)
+    assert found.serial > 0
+    newest = found.newest(IMAGE)
+    assert newest is not None
+    assert newest.version.endswith(".5")
+    assert signature.signer(store / catalog.INDEX, store / catalog.SIGNATURE)
