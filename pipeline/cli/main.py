@@ -4,7 +4,7 @@ Each command is a module of this package with ``add(parser)`` for its options an
 its work; it is imported only when it is used, so that ``golden --help`` answers at once.
 
 Exit codes: 0 done · 1 failed, or findings · 2 wrong use, or broken definitions · 3 something is
-missing on this host · 130 interrupted.
+missing on this host · 4 ``refresh --check`` found news · 130 interrupted; ``pull --help`` has more.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from pipeline.inputs.upstream import (
     Probe,
     Seen,
     UpstreamError,
+    Verdict,
     judge,
     probe,
     refuse_other_host,
@@ -33,7 +34,10 @@ def follow(pin: Pin, fetcher: Fetcher) -> Seen:
     refuse_other_host(pin.urls[0], found.url)
     if found.url == pin.urls[0]:
         offer = Offer(pin.version, pin.urls, found.size, etag=found.etag)
-        return judge(pin, offer, f"{pin.upstream} still leads to it")
+        seen = judge(pin, offer, f"{pin.upstream} still leads to it")
+        if seen.verdict is Verdict.SAME:
+            return seen
+    # Another medium, be it at the same address: nothing is taken over without a look at it.
     offer = _offer(pin, found, fetcher)
     return judge(pin, offer, f"{pin.upstream} leads to {shown_url(found.url)}")
 

@@ -63,6 +63,7 @@ def matrix(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, An
     assert main(["matrix", "--json", *words]) == 0
     line = capsys.readouterr().out
     assert line.count("\n") == 1, "CI takes one line"
+    assert (line == '{"include": []}\n') == (json.loads(line)["include"] == []), "CI compares it"
     include: list[dict[str, Any]] = json.loads(line)["include"]
     return include
 

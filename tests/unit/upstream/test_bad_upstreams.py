@@ -223,6 +223,27 @@ def test_another_file_under_the_same_version_needs_a_word(
     assert refresh("--check").code == 0
 
 
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [
+        (medium(32230) + bytes(2048), 1, "26100.32230 was replaced upstream: it has"),
+        (medium(40000) + bytes(2048), 0, "windows: 26100.32230 → 26100.40000"),
+        (medium(1742) + bytes(2048), 1, "26100.1742, older than the pinned"),
+        (medium(32230, "de-DE") + bytes(2048), 1, "the language is de-DE"),
+    ],
+    ids=["same build", "newer build", "older build", "other language"],
+)
+def test_another_medium_at_the_same_address_is_looked_into(
+    world: Publishers, refresh: Refresh, data: bytes, code: int, said: str
+) -> None:
+    world.pin_windows("/a/server.iso", medium(32230), 32230)
+    world.link("/a/server.iso")
+    world.routes["/a/server.iso"] = served(data)
+    found = refresh("--write")
+    assert found.code == code
+    assert said in found.out + found.err
+
+
 def test_another_tag_of_the_same_bytes_changes_the_tag_alone(
     world: Publishers, refresh: Refresh
 ) -> None:
