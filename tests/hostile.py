@@ -301,6 +301,11 @@ def twice(world: World) -> None:
     world.sums(f"{'0' * 64}  manifest.json\n")
 
 
+def file_and_folder(world: World) -> None:
+    """a signed list that names a file below another file"""
+    world.sums(f"{'0' * 64}  manifest.json/evil\n")
+
+
 def odd_image(world: World) -> None:
     """a signed catalog with an image called ../toy"""
     entry = world.entry.data()
@@ -554,6 +559,7 @@ CASES: dict[Callable[[World], None], int] = {
     absolute_name: 27,
     hidden_name: 27,
     twice: 27,
+    file_and_folder: 27,
     odd_image: 27,
     odd_version: 27,
     odd_disk: 27,

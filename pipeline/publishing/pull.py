@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.foundation.errors import PipelineError
@@ -138,6 +138,10 @@ def _codes() -> Iterator[None]:
     except HttpError as error:
         hint = error.hint or "check the address of the store, and the network"
         raise PullFailed(20, error.message, hint=hint) from error
+    except OSError as error:
+        where = error.filename or "the cache"
+        hint = "free some space, or put the cache elsewhere with GOLDEN_CACHE; what came is kept"
+        raise PullFailed(1, f"{where}: {error.strerror or error}", hint=hint) from error
 
 
 def _undelivered(error: Undelivered) -> PullFailed:
@@ -266,6 +270,7 @@ def _bring(
     write_bytes(part / SUMS_SIGNATURE, signed or b"", mode=0o444)
     _drop_others(part, {blob.name for blob in blobs} | {SUMS, SUMS_SIGNATURE})
     part.rename(folder)
+    trust.remember_signers()
     progress.done(f"{entry.image} {entry.version}: verified")
 
 
@@ -296,6 +301,10 @@ def _blobs(data: bytes, entry: Entry) -> list[Blob]:
             )
         size = entry.size if match[2] == entry.disk else None
         found[match[2]] = Blob(match[2], match[1], size)
+    folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
+    if clash := folders & set(found):
+        text = f"{SUMS} has a file and a folder of one name: {min(clash)}"
+        raise PullFailed(27, f"{entry.image} {entry.version}: {text}")
     missing = {entry.disk, MANIFEST} - set(found)
     if missing:
         raise PullFailed(

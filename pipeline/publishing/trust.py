@@ -19,6 +19,11 @@ from pipeline.foundation.paths import Workspace
 from pipeline.publishing import signature
 from pipeline.publishing.catalog import Catalog
 
+_CHANGED = "ask the publisher whether the key was changed; if it was, say so once"
+_SHARED = (
+    "hosts that publish to one store share a key (signing_key in golden.yaml), or trust each "
+    "other's, said once"
+)
 Ask = Callable[[str], bool]
 """Shows a sentence and returns whether the answer was yes."""
 
@@ -90,7 +95,7 @@ class Trust:
         self._memory = Memory.load(self._path)
         named = anchors.accepted()
         known = named or (frozenset() if anchors.allowed else self._memory.fingerprints)
-        self._accepted = known | own
+        self._accepted, self._own = known | own, own
         self._vouched: set[str] = set()
 
     def check(self, name: str, data: bytes, signed: bytes | None) -> str:
@@ -127,8 +132,7 @@ class Trust:
             raise signature.SignedByAnother(
                 f"{self.place}/{name} is signed by {by}, trusted is {known}",
                 fingerprint=by,
-                hint="ask the publisher whether the key was changed; if it was, say so once: "
-                f"--trust {by}",
+                hint=f"{_SHARED if self._own else _CHANGED}: --trust {by}",
             )
         question = f"{self.place} is not known here yet; it is signed by\n    {by}\n"
         if self._ask is None or not self._ask(question):
@@ -156,10 +160,15 @@ class Trust:
             )
 
     def remember(self, catalog: Catalog, data: bytes) -> None:
-        """Keep what was verified for the next time."""
-        known = Memory(
-            frozenset(self._accepted | self._vouched), catalog.serial, sha256_bytes(data)
-        )
+        """Keep a catalog that was verified, and who signed it, for the next time."""
+        self._write(catalog.serial, sha256_bytes(data))
+
+    def remember_signers(self) -> None:
+        """Keep who signed what else was verified."""
+        self._write(self._memory.serial, self._memory.catalog)
+
+    def _write(self, serial: int, catalog: str) -> None:
+        known = Memory(frozenset(self._accepted | self._vouched), serial, catalog)
         if known == self._memory:
             return
         self._memory = known

@@ -170,8 +170,11 @@ class OciStore(WritableStore):
         meter = Meter(progress, 0, layer.size)
 
         def counted(start: int) -> Iterator[bytes]:
-            meter.at(start)
-            yield from parts(start)
+            at = start
+            for data in parts(start):
+                yield data
+                at += len(data)
+                meter.at(at)
 
         if not self.registry.upload(repository, layer.digest, layer.size, counted):
             progress.update(f"{layer.title} ({human_bytes(layer.size)}) is there already")

@@ -17,7 +17,7 @@ from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.foundation.waiting import wait_until
 from pipeline.inputs.fetch_mirrors import Policy
-from pipeline.publishing import catalog
+from pipeline.publishing import catalog, signature
 from pipeline.publishing.catalog import Catalog
 from pipeline.publishing.pull import Options, Pulled, PullFailed, Wanted, choose, pull
 from pipeline.publishing.stores.opening import open_store
@@ -187,8 +187,6 @@ def test_a_withdrawn_version_needs_force(world: World) -> None:
     key = world.key
 
     def sign(file: Path) -> Path:
-        from pipeline.publishing import signature
-
         return signature.sign(file, key)
 
     def yanked(found: Catalog) -> Catalog:
@@ -229,3 +227,29 @@ def test_leftovers_of_another_state_do_not_come_along(world: World) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [
         "SHA256SUMS", "SHA256SUMS.sig", "disk.qcow2", "manifest.json", "report.html",
     ]  # fmt: skip
+
+
+def test_a_disk_that_refuses_is_a_sentence(world: World) -> None:
+    world.workspace.cache.mkdir()
+    world.workspace.pulled.write_text("in the way")
+    with pytest.raises(PullFailed, match="images") as said:
+        world.pull("store")
+    assert said.value.exit_code == 1
+
+
+def test_every_signer_is_remembered(world: World) -> None:
+    """The catalog by one key, the version by another, both allowed: later no option is needed."""
+    other = services.signing_key(world.base / "keys", "other")
+    folder = world.published / "toy" / services.VERSION
+    services.write_sums(folder, other)
+    allowed = world.base / "allowed"
+    lines = [
+        signature.allowed_signers_line(signature.public_key(key)) for key in (world.key, other)
+    ]
+    allowed.write_text("\n".join([*lines, ""]))
+    for anchors in (Anchors(allowed=allowed), Anchors()):
+        shutil.rmtree(world.workspace.pulled, ignore_errors=True)
+        trust = Trust("store", world.workspace, anchors)
+        with open_store("store", world.base, print) as store:
+            wanted = Wanted("toy")
+            assert pull(store, wanted, world.workspace, trust, Silent(), QUICK).fresh
