@@ -6,14 +6,15 @@ out: a folder whose ``SHA256SUMS`` lists every file below it and is signed; all 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.foundation.errors import PipelineError
-from pipeline.foundation.files import sha256_file, write_bytes, write_json
+from pipeline.foundation.files import read_json, sha256_file, write_bytes, write_json
 from pipeline.machine import image as qemu_img
 from pipeline.publishing.manifest import DISK, Disk, require_valid
 from pipeline.publishing.signature import SUFFIX
@@ -133,9 +134,26 @@ def appear(folder: Path, final: Path) -> None:
     folder.rename(final)
 
 
-def staging(published: Path, image: str, identifier: str) -> Path:
-    """An empty folder on the store's filesystem; a leftover of a killed run is cleared away."""
+@contextlib.contextmanager
+def staging(published: Path, image: str, identifier: str) -> Iterator[Path]:
+    """An empty folder on the store's filesystem; gone afterwards, unless it has appeared."""
     folder = published / image / f".{identifier[:12]}.part"
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # a killed run's
     folder.mkdir(parents=True)
-    return folder
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def unlisted(folder: Path, build_id: str, listed: Collection[str]) -> Path | None:
+    """A whole version of this very build that no catalog lists: its run was killed just before."""
+    for path in sorted(folder.glob(f"*/{MANIFEST}")):
+        found = read_json(path)
+        if not isinstance(found, dict) or found.get("build_id") != build_id:
+            continue
+        if path.parent.name not in listed and not path.parent.name.startswith("."):
+            with contextlib.suppress(Damaged):
+                require_whole(path.parent)
+                return path.parent
+    return None

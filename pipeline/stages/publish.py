@@ -23,7 +23,7 @@ from pipeline.foundation.process import run
 from pipeline.publishing import bom, catalog, consumers, provenance, signature
 from pipeline.publishing.manifest import DISK, Built, Disk, manifest, version_of
 from pipeline.publishing.stores.push import Publisher, push_all
-from pipeline.publishing.version import appear, complete, compress, staging
+from pipeline.publishing.version import MANIFEST, appear, complete, compress, staging, unlisted
 from pipeline.stages import artifacts, payloads, rendering, shelves, story
 from pipeline.stages.build import Build, Made, Work
 from pipeline.stages.inputs import seal_config
@@ -42,21 +42,30 @@ def make(work: Work) -> Made:
     signature.require_usable(key)
     sign = functools.partial(signature.sign, key=key)
     line = signature.allowed_signers_line(signature.public_key(key))
-    folder = staging(published, image, work.id)
-    disk = compress(work.upstream("seal") / SEALED, folder)
-    now = datetime.datetime.now(datetime.UTC)
-    with lock(published / image / ".version.lock", work.progress.event):
-        version = version_of(build.facts.build, now.date(), published / image, _listed(build))
-        document = _manifest(work, disk, version, now)
-        complete(folder, document, _files(work, document, line, key), sign)
-        appear(folder, published / image / version)
+    final = unlisted(published / image, work.id, _listed(build)) or _new(work, line, key)
+    document = json.loads((final / MANIFEST).read_bytes())
     signature.allow(published / signature.ALLOWED, line)
     entry = _entry(document)
     catalog.add(workspace.catalog, entry, sign)
-    work.progress.event(f"published {published / image / version}")
+    work.progress.event(f"published {final}")
     push_all(build.image, entry, Publisher(workspace, build.settings, key), work.progress)
-    (work.folder / "version").write_text(version + "\n")
-    return Made(("version",), facts={"version": version})
+    (work.folder / "version").write_text(final.name + "\n")
+    return Made(("version",), facts={"version": final.name})
+
+
+def _new(work: Work, line: str, key: Path) -> Path:
+    """Make the folder of a new version; it appears when it is whole."""
+    build, published = work.build, work.build.workspace.published / work.build.image.name
+    now = datetime.datetime.now(datetime.UTC)
+    with staging(work.build.workspace.published, build.image.name, work.id) as folder:
+        disk = compress(work.upstream("seal") / SEALED, folder)
+        with lock(published / ".version.lock", work.progress.event):
+            version = version_of(build.facts.build, now.date(), published, _listed(build))
+            document = _manifest(work, disk, version, now)
+            sign = functools.partial(signature.sign, key=key)
+            complete(folder, document, _files(work, document, line, key), sign)
+            appear(folder, published / version)
+    return published / version
 
 
 def _listed(build: Build) -> set[str]:

@@ -1,7 +1,8 @@
 """doit, with one stage that does not end: so that a signal hits also what takes milliseconds.
 
-``CHAOS_HOLD`` names where: ``<stage>`` when its work is done and nothing is committed, ``appear``
-between a version's rename and its line in the catalog. Run as a program, with doit's arguments.
+``CHAOS_HOLD`` names where: ``<stage>`` when its work is done and nothing is committed (of publish:
+when the disk is compressed), ``appear`` between a version's rename and its line in the catalog. Run
+as a program, with doit's arguments.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ def hold() -> None:
 def arrange(where: str) -> None:
     """Make the pipeline stop at ``where``."""
     from pipeline.publishing import catalog
+    from pipeline.stages import publish
     from pipeline.stages.build import Made, Stage, Work
 
-    make, add = Stage.make, catalog.add
+    make, add, complete = Stage.make, catalog.add, publish.complete
 
     def held_make(self: Stage, work: Work) -> Made:
         made = make(self, work)
@@ -36,12 +38,18 @@ def arrange(where: str) -> None:
             hold()
         return made
 
+    def held_complete(*args: Any, **named: Any) -> None:
+        if where == "publish":
+            hold()
+        complete(*args, **named)
+
     def held_add(*args: Any, **named: Any) -> None:
         if where == "appear":
             hold()
         add(*args, **named)
 
     Stage.make, catalog.add = held_make, held_add  # type: ignore[method-assign]
+    publish.complete = held_complete
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 # Files that belong to no stage: evidence, answers about the host, doit's memory.
-KEPT = ("failures", "locks", "fetch", "cache", "accelerator.json", "qemu.json", ".doit.db")
+KEPT = ("failures", "locks", "fetch", "cache", "keys", "accelerator.json", "qemu.json", ".doit.db")
 PROC = Path("/proc")
 
 
@@ -88,7 +88,8 @@ def tree(output: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for path in _walk(output):
         name = str(path.relative_to(output))
-        if name.split("/", maxsplit=1)[0] not in KEPT and not path.is_dir():
+        kept = name.split("/", maxsplit=1)[0] in KEPT or path.suffix == ".lock"
+        if not kept and not path.is_dir():
             status = path.lstat()
             found[name] = (status.st_size, status.st_mtime_ns)
     return found

@@ -28,7 +28,7 @@ def cases() -> list[Case]:
 def _clears_away(text: str, stage: str) -> bool:
     """Whether it is something that a killed run may leave, as the next run clears it away."""
     if text.startswith("file "):
-        return f".{stage}.work/" in text or ".part/" in text
+        return f".{stage}.work/" in text or ".part/" in text or "file publish/" in text
     return text.startswith("runtime folder ")
 
 

@@ -69,6 +69,8 @@ def _seconds(row: Row) -> str:
 def _left(row: Row) -> str:
     if not row.left:
         return NOTHING
+    if any("file publish/" in text for text in row.left if ".part/" not in text):
+        return "a version that is not listed; the next run lists it"
     return (
         "its work folder"
         if any(".work/" in text or ".part/" in text for text in row.left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from pipeline.publishing.version import (
     parse_sums,
     require_whole,
     staging,
+    unlisted,
 )
 from tests.unit.publishing.samples import sample
 
@@ -37,13 +39,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("out put")
     workspace = Workspace(output, output, output / "cache")
     key = signature.ensure_key(workspace, Settings())
-    folder = staging(workspace.published, "toy", "1" * 64)
-    (folder / "disk.qcow2").write_bytes(b"disk")
-    manifest = sample("rehearsal")
-    manifest["disk"] |= {"size": 4, "sha256": sha256_file(folder / "disk.qcow2")}
-    complete(folder, manifest, MORE, lambda file: signature.sign(file, key))
     final = workspace.published / "toy" / "1-20261124.1"
-    appear(folder, final)
+    with staging(workspace.published, "toy", "1" * 64) as folder:
+        (folder / "disk.qcow2").write_bytes(b"disk")
+        manifest = sample("rehearsal")
+        manifest["disk"] |= {"size": 4, "sha256": sha256_file(folder / "disk.qcow2")}
+        complete(folder, manifest, MORE, lambda file: signature.sign(file, key))
+        appear(folder, final)
     line = signature.allowed_signers_line(signature.public_key(key))
     signature.allow(workspace.published / signature.ALLOWED, line)
     return final
@@ -70,10 +72,30 @@ def test_sha256sum_agrees(made: Path) -> None:
 
 
 def test_a_manifest_against_the_schema_is_not_published(tmp_path: Path) -> None:
-    folder = staging(tmp_path, "toy", "1" * 64)
-    with pytest.raises(PipelineError, match="not as its schema says"):
-        complete(folder, sample("rehearsal") | {"version": "latest"}, {}, lambda file: file)
-    assert list(folder.iterdir()) == []
+    with staging(tmp_path, "toy", "1" * 64) as folder:
+        with pytest.raises(PipelineError, match="not as its schema says"):
+            complete(folder, sample("rehearsal") | {"version": "latest"}, {}, lambda file: file)
+        assert list(folder.iterdir()) == []
+
+
+def test_an_interrupted_run_leaves_no_half_version(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with staging(tmp_path, "toy", "1" * 64) as folder:
+            (folder / "disk.qcow2").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list((tmp_path / "toy").iterdir()) == []
+
+
+def test_a_version_that_a_killed_run_did_not_list_is_found_again(version: Path) -> None:
+    build = json.loads((version / "manifest.json").read_text())["build_id"]
+    assert unlisted(version.parent, build, set()) == version
+    assert unlisted(version.parent, build, {version.name}) is None
+    assert unlisted(version.parent, "another", set()) is None
+    (version / "disk.qcow2").write_bytes(b"evil")
+    assert unlisted(version.parent, build, set()) is None
 
 
 def change(path: Path) -> None:
