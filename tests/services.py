@@ -123,7 +123,10 @@ def version_folder(published: Path, key: Path, one: Entry, disk: bytes = b"disk"
     folder.mkdir(parents=True)
     (folder / one.disk).write_bytes(disk)
     about = {"file": one.disk, "size": one.size, "sha256": one.sha256}
-    manifest = {"schema": 1, "image": one.image, "version": one.version, "disk": about}
+    manifest = {
+        "schema": 1, "image": one.image, "version": one.version, "disk": about,
+        "rehearsal": one.rehearsal,
+    }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "report.html").write_text(f"<!doctype html><title>{one.version}</title>")
     write_sums(folder, key)
