@@ -26,6 +26,12 @@ MEDIUM = "the medium is damaged or not the one that was pinned"
 REFETCH = "compare the ISO's SHA-256 with its pin; purge it and fetch it again"
 
 SIGNS: tuple[Sign, ...] = (
+    # The stand-in of the rehearsal
+    _sign(
+        r"STAND-IN stopped: STAND_IN_BUG (.+)",
+        "the rehearsal's stand-in itself is broken, not the image",
+        "com1.log has its traceback; report it",
+    ),
     # Sysprep
     _sign(
         r"Package (\S+) was installed for a user, but not provisioned for all users",

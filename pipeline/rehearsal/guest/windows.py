@@ -87,6 +87,13 @@ def _child(work: Callable[[], None]) -> None:
         os._exit(code)
 
 
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 class _Keys:
     """Tells the server of keys and accounts that came by another way than the agent."""
 
@@ -96,7 +103,7 @@ class _Keys:
 
     def __call__(self) -> None:
         paths = (self.machine.c / sshd.KEYS, self.machine.c / FILE)
-        now = tuple(path.stat().st_mtime if path.exists() else 0.0 for path in paths)
+        now = tuple(_changed_at(path) for path in paths)
         if now != self.seen:
             self.seen = now
             sshd.refresh(self.machine)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.rehearsal.guest import services, sshd
+from pipeline.rehearsal.guest import services, sshd, windows
 from pipeline.rehearsal.guest.machine import ADMINISTRATORS, PENDING, SYSTEM
 from tests.unit.rehearsal.standin import Guest
 
@@ -251,3 +252,21 @@ def test_a_restart_that_is_always_wanted_is_made_once(guest: Guest) -> None:
     step = {"id": "again", "kind": "reboot", "when": "always"}
     assert guest.run(step)[0] == 4
     assert guest.run(step)[0] == 0
+
+
+def test_keys_that_vanish_while_they_are_read_let_nobody_in(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sealing removes them at any moment, and the first process must live on."""
+    path = guest.machine.c / sshd.KEYS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"ssh-ed25519 A\n")
+    real = Path.read_bytes
+
+    def vanishing(self: Path) -> bytes:
+        path.unlink(missing_ok=True)
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", vanishing)
+    assert sshd.accepted_keys(guest.machine) == b""
+    assert windows._changed_at(path) == 0.0
