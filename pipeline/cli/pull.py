@@ -10,7 +10,8 @@ from pathlib import Path
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Lines, Live, Progress
 from pipeline.inputs.fetch_mirrors import Policy
-from pipeline.publishing.pull import EXIT_CODES, Options, Wanted, pull
+from pipeline.publishing.pull import Options, Wanted, pull
+from pipeline.publishing.refusals import EXIT_CODES
 from pipeline.publishing.stores.opening import canonical, open_store
 from pipeline.publishing.trust import Anchors, Ask, Trust
 

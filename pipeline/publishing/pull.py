@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json, write_bytes
 from pipeline.foundation.locks import lock
 from pipeline.foundation.paths import Workspace
@@ -26,49 +23,20 @@ from pipeline.foundation.progress import Progress
 from pipeline.inputs.fetch_mirrors import Policy
 from pipeline.inputs.fetch_types import HttpError, Mismatch, Undelivered
 from pipeline.publishing import catalog as catalogs
+from pipeline.publishing import listing
 from pipeline.publishing.catalog import INDEX, SIGNATURE, Catalog, Entry, NotACatalog
+from pipeline.publishing.listing import MANIFEST, SUMS, SUMS_SIGNATURE
+from pipeline.publishing.refusals import PullFailed
 from pipeline.publishing.signature import SignatureWrong
-from pipeline.publishing.stores.base import Blob, Odd, Store
+from pipeline.publishing.stores.base import Odd, Store
 from pipeline.publishing.trust import Trust
 
-SUMS = "SHA256SUMS"
-SUMS_SIGNATURE = "SHA256SUMS.sig"
-MANIFEST = "manifest.json"
 LATEST = "latest"
 MEDIUM = 64 << 20
 """Bytes that a file beside the disk may have, besides those of the disk."""
 _SIGNATURE_SIZE = 16 << 10
 _SUMS_SIZE = 1 << 20
 _OUT_OF_STEP = 3
-_LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)")
-_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}"
-_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,3}}")
-
-EXIT_CODES: Mapping[int, str] = {
-    0: "the version is here, verified",
-    1: "something on this host went wrong, such as a full disk",
-    2: "wrong use",
-    3: "a program is missing on this host",
-    20: "the store did not answer, broke off, or sent fewer or more bytes than announced",
-    21: "the catalog or the version is not signed",
-    22: "a signature does not fit what it should sign",
-    23: "signed, but by another key than the trusted one",
-    25: "the catalog is older than the one seen before",
-    26: "a file is not the one in the signed list",
-    27: "what the store sent is no catalog, list or manifest, is too large, or names odd paths",
-    28: "the version was withdrawn; --force pulls it all the same",
-    29: "the store has no such image or version",
-    30: "signed by a key that is not known here yet",
-    130: "interrupted",
-}
-
-
-class PullFailed(PipelineError):
-    """A pull ended; ``exit_code`` tells why, see ``EXIT_CODES``."""
-
-    def __init__(self, code: int, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.exit_code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +199,7 @@ def _judge(entry: Entry, progress: Progress, options: Options) -> None:
 
 def _refuse_other(folder: Path, entry: Entry) -> None:
     """What is here under the name must be what the catalog means."""
-    disk = (_object(read_json(folder / MANIFEST))).get("disk")
+    disk = (listing.mapping(read_json(folder / MANIFEST))).get("disk")
     path = folder / entry.disk
     same = isinstance(disk, dict) and disk.get("sha256") == entry.sha256
     if same and path.exists() and path.stat().st_size == entry.size:
@@ -259,13 +227,13 @@ def _bring(
     if data is None:
         raise PullFailed(20, f"{store.title}: has no {SUMS} of {entry.image} {entry.version}")
     trust.check(f"{entry.key}/{SUMS}", data, signed)
-    blobs = _blobs(data, entry)
+    blobs = listing.blobs(data, entry)
     part = folder.with_name(f".{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
     for blob in blobs:  # the disk last: what broke off is then the disk, and that goes on
         limited = _limited(policy, entry)
         store.get(entry.key, blob, part / blob.name, workspace.partial, progress, limited)
-    _agree(_object(read_json(part / MANIFEST)), entry)
+    listing.agree(listing.mapping(read_json(part / MANIFEST)), entry)
     write_bytes(part / SUMS, data, mode=0o444)
     write_bytes(part / SUMS_SIGNATURE, signed or b"", mode=0o444)
     _drop_others(part, {blob.name for blob in blobs} | {SUMS, SUMS_SIGNATURE})
@@ -284,54 +252,6 @@ def _limited(policy: Policy, entry: Entry) -> Policy:
         worthwhile=policy.worthwhile,
         limits=policy.limits,
     )
-
-
-def _blobs(data: bytes, entry: Entry) -> list[Blob]:
-    """The files of the signed list, the disk last; names that lead anywhere else are refused."""
-    try:
-        lines = [line for line in data.decode().split("\n") if line]
-    except UnicodeDecodeError:
-        lines = [""]
-    found: dict[str, Blob] = {}
-    for line in lines:
-        match = _LINE.fullmatch(line)
-        if not match or not _NAME.fullmatch(match[2]) or match[2] in found:
-            raise PullFailed(
-                27, f"{entry.image} {entry.version}: {SUMS} has an odd line: {line[:120]!r}"
-            )
-        size = entry.size if match[2] == entry.disk else None
-        found[match[2]] = Blob(match[2], match[1], size)
-    folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
-    if clash := folders & set(found):
-        text = f"{SUMS} has a file and a folder of one name: {min(clash)}"
-        raise PullFailed(27, f"{entry.image} {entry.version}: {text}")
-    missing = {entry.disk, MANIFEST} - set(found)
-    if missing:
-        raise PullFailed(
-            27, f"{entry.image} {entry.version}: {SUMS} lacks {', '.join(sorted(missing))}"
-        )
-    if found[entry.disk].sha256 != entry.sha256:
-        raise PullFailed(
-            26, f"{entry.image} {entry.version}: catalog and {SUMS} name different disks"
-        )
-    return sorted(found.values(), key=lambda blob: (blob.name == entry.disk, blob.name))
-
-
-def _agree(manifest: Mapping[str, Any], entry: Entry) -> None:
-    """The signed manifest must speak of this very version: lists can't be exchanged."""
-    disk = _object(manifest.get("disk"))
-    said = (manifest.get("image"), manifest.get("version"), disk.get("sha256"), disk.get("size"))
-    if said != (entry.image, entry.version, entry.sha256, entry.size):
-        raise PullFailed(
-            26,
-            f"{entry.image} {entry.version}: its manifest is that of "
-            f"{str(said[0])[:60]} {str(said[1])[:60]}",
-            hint="somebody put one version in another's place; tell the publisher",
-        )
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _drop_others(part: Path, names: set[str]) -> None:

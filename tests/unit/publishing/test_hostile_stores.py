@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.foundation.paths import ROOT
-from pipeline.publishing.pull import EXIT_CODES
+from pipeline.publishing.refusals import EXIT_CODES
 from tests import hostile
 from tests.hostile import CASES, VERSION, World
 

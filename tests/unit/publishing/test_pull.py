@@ -19,7 +19,8 @@ from pipeline.foundation.waiting import wait_until
 from pipeline.inputs.fetch_mirrors import Policy
 from pipeline.publishing import catalog, signature
 from pipeline.publishing.catalog import Catalog
-from pipeline.publishing.pull import Options, Pulled, PullFailed, Wanted, choose, pull
+from pipeline.publishing.pull import Options, Pulled, Wanted, choose, pull
+from pipeline.publishing.refusals import PullFailed
 from pipeline.publishing.stores.opening import open_store
 from pipeline.publishing.trust import Anchors, Trust
 from tests import services
