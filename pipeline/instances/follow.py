@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.instances import state
@@ -13,10 +13,17 @@ CHUNK = 1 << 16
 LOOK = 0.2
 
 
-def follow(home: Home, path: Path, *, once: bool) -> Iterator[bytes]:
+def _rest() -> None:
+    time.sleep(LOOK)
+
+
+def follow(
+    home: Home, path: Path, *, once: bool, pause: Callable[[], None] = _rest
+) -> Iterator[bytes]:
     """What the log says, from its beginning; until the instance has stopped unless ``once``.
 
-    A new run begins a new log: it is followed as well, from its beginning.
+    A new run begins a new log: it is followed as well, from its beginning. ``pause`` is called
+    between two looks.
     """
     at, inode = 0, 0
     while True:
@@ -31,4 +38,4 @@ def follow(home: Home, path: Path, *, once: bool) -> Iterator[bytes]:
                     yield data
         if ended:
             return
-        time.sleep(LOOK)
+        pause()

@@ -28,6 +28,7 @@ from pipeline.instances import access, hardware, state
 from pipeline.instances import instance as records
 from pipeline.instances.instance import Home, Instance
 from pipeline.instances.journal import Journal
+from pipeline.instances.keyboard import serving
 from pipeline.machine.accelerator import choose
 from pipeline.machine.boot import boot
 from pipeline.machine.course import Limits, Phase
@@ -113,7 +114,10 @@ class Supervisor:
         self.orders.listen()
         port = hardware.choose_port(self.instance)
         spec = hardware.machine_spec(self.home, self.instance, port)
-        async with boot(spec, self.home.workspace, self.home.log, self.journal) as machine:
+        async with (
+            boot(spec, self.home.workspace, self.home.log, self.journal) as machine,
+            serving(self.home, machine.console),
+        ):
             try:
                 return await self._live(machine)
             except PipelineError as error:

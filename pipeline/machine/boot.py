@@ -231,6 +231,7 @@ async def _task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 async def _read(channel: socket.socket, console: Console) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
+    console.connect(writer.write)
     try:
         with suppress(ConnectionError):
             while data := await reader.read(CHUNK):

@@ -100,6 +100,7 @@ class Console:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._escapes = Escapes()
         self._on_line = on_line
+        self._send: Callable[[bytes], None] | None = None
         self._queues: list[asyncio.Queue[str]] = []
         self._changed = asyncio.Event()
 
@@ -114,6 +115,15 @@ class Console:
                 if len(self.partial) >= LONGEST_LINE:
                     self._end_line()
         self._wake()
+
+    def connect(self, send: Callable[[bytes], None]) -> None:
+        """Say how bytes get to the port."""
+        self._send = send
+
+    def send(self, data: bytes) -> None:
+        """Say something to the port, as somebody at a terminal would; nothing once it is gone."""
+        if self._send and not self.closed:
+            self._send(data)
 
     def close(self) -> None:
         """The port is gone; what is left of a line becomes one, and nobody waits any longer."""

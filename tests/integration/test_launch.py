@@ -24,8 +24,11 @@ from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.foundation.waiting import wait_until
 from pipeline.instances import access, state
 from pipeline.instances.instance import Home
+from pipeline.machine.boot import boot
+from pipeline.machine.loop import run
 from pipeline.machine.runtime import base, runtime_folder
 from tests.integration.checkout import processes
+from tests.integration.test_machine import ALIVE, spec
 from tests.tools import require
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -74,6 +77,25 @@ class World:
 
     def share(self, name: str) -> Path:
         return self.output.parent / f"shared with {name}"
+
+
+# Again: wait for a byte on COM1, send it back.
+ECHO = b"\xba\xfd\x03\xec\xa8\x01\x74\xf8\xba\xf8\x03\xec\xee\xeb\xf1"
+
+
+def test_what_is_sent_to_the_console_reaches_the_guest(tmp_path: Path) -> None:
+    """With a guest of a few bytes; from the keyboard: tests/unit/instances/test_keyboard.py."""
+    require("qemu-system-x86_64", "setpriv")
+    space = Workspace(tmp_path / "root", tmp_path / "output", tmp_path / "cache")
+
+    async def main() -> None:
+        async with boot(spec(tmp_path, ALIVE, ECHO), space, tmp_path / "log") as machine:
+            await machine.console.wait_for("GOLDEN pass alive", 60)
+            machine.console.send(b"typed here\r")
+            await machine.console.wait_for("^typed here", 60)
+        machine.console.send(b"nobody is there")
+
+    run(main())
 
 
 def starting(home: Home) -> bool:
