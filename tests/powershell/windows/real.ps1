@@ -5,7 +5,7 @@
 # its own below HKLM:\SOFTWARE and a service of its own; all of it is removed at the end.
 
 param(
-    [string]$Parts = 'parse,file,registry,acl,service,script,refusals,everything',
+    [string]$Parts = 'parse,file,registry,acl,service,script,refusals,everything,secret',
     [string]$Folder = '',
     [string]$Guest = ''
 )
@@ -281,6 +281,22 @@ function Test-Everything {
     Assert-Equal -What 'everything: no account' -Found @(Get-LocalUser | Where-Object -FilterScript { $_.Name -eq 'goldenabsent' }).Count -Expected 0
 }
 
+# The task as SYSTEM that a build uses. Only on a machine of CI: who logs on automatically elsewhere would
+# do so no more. And an administrator, who cannot see the secrets, must not take them for gone.
+function Test-Secret {
+    if ($env:CI -ne 'true') {
+        Write-Line -Text 'passed over: secret, as this is no machine of CI'
+        return
+    }
+    $path = Join-Path -Path (Split-Path -Path $script:Agent -Parent) -ChildPath 'logon-secret.ps1'
+    $said = @(& 'powershell.exe' -NoProfile -NonInteractive -ExecutionPolicy Bypass -File $path)
+    Assert-Equal -What "secret: exit code ($($said -join ' / '))" -Found $LASTEXITCODE -Expected 0
+    $said = @(& 'powershell.exe' -NoProfile -NonInteractive -ExecutionPolicy Bypass -File $path -AsSystem)
+    Assert-Equal -What "secret: no administrator says so ($($said -join ' / '))" -Found $LASTEXITCODE -Expected 1
+    $left = @(Get-ScheduledTask | Where-Object -FilterScript { $_.TaskName -eq 'Golden Windows Logon Secret' })
+    Assert-Equal -What 'secret: no task is left' -Found $left.Count -Expected 0
+}
+
 # --- tidying -------------------------------------------------------------------------------------
 
 # Leaves the machine as it was: also the markers that scripts leave.
@@ -307,6 +323,7 @@ $table = [ordered]@{
     script     = { Test-Script }
     refusals   = { Test-Refusal }
     everything = { Test-Everything }
+    secret     = { Test-Secret }
 }
 $unknown = @($script:Wanted | Where-Object -FilterScript { @($table.Keys) -notcontains $_ })
 if ($unknown.Count -gt 0) {
