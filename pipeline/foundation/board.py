@@ -10,6 +10,7 @@ anybody else prints scrolls like the rest.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -78,7 +79,17 @@ def _path(stream: TextIO) -> Path:
         name = os.ttyname(stream.fileno()).strip("/").replace("/", "-")
     except (OSError, ValueError):
         name = f"process-{os.getpid()}"
-    return Path(tempfile.gettempdir()) / f"golden-{os.getuid()}-{name}.board"
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(base) / f"golden-{os.getuid()}" / f"{name}.board"
+
+
+def _open_ours(path: Path) -> int:
+    """Open a file in a folder of ours; raises :class:`OSError` when it is somebody else's."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent.lstat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, "not our folder", os.fspath(path.parent))
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(path, flags, 0o600)
 
 
 class Board:
@@ -94,20 +105,22 @@ class Board:
         with self._entries() as entries:
             others = [entry for entry in entries if entry.pid != mine.pid and _alive(entry.pid)]
             entries[:] = sorted([*others, *([] if gone else [mine])], key=lambda e: e.started)
-            above = "".join(f"{line}\n" for line in scrolled)
-            lines = self.draw(entries) if entries else []
-            below = "".join(f"\n{line}" for line in lines)
-            below += f"\r\x1b[{len(lines)}A" if lines else ""
-            with contextlib.suppress(OSError):  # the terminal was closed; the signal for it comes
-                self.stream.write(f"\r\x1b[J{above}{below}")
-                self.stream.flush()
+            with contextlib.suppress(OSError, ValueError):  # the terminal was closed
+                self._show(entries, scrolled)
+
+    def _show(self, entries: Sequence[Entry], scrolled: Sequence[str]) -> None:
+        above = "".join(f"{line}\n" for line in scrolled)
+        lines = self.draw(entries) if entries else []
+        below = "".join(f"\n{line}" for line in lines)
+        below += f"\r\x1b[{len(lines)}A" if lines else ""
+        self.stream.write(f"\r\x1b[J{above}{below}")
+        self.stream.flush()
 
     @contextlib.contextmanager
     def _entries(self) -> Iterator[list[Entry]]:
         """The entries of all processes, ours to change until the block ends."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            handle = os.open(self.path, flags, 0o600)
+            handle = _open_ours(self.path)
         except OSError:  # no place for it: this job alone is drawn
             yield []
             return

@@ -7,6 +7,7 @@ the :class:`Progress` interface; :func:`reporter` picks the one that fits where 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -107,7 +108,8 @@ def _beat(lines: weakref.ref[Lines], closed: threading.Event, every: float) -> N
     while not closed.wait(every):
         if (alive := lines()) is None:
             return
-        alive.beat()
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+            alive.beat()
         del alive
 
 

@@ -230,6 +230,27 @@ def test_where_no_board_can_be_kept_the_job_is_drawn_alone(tmp_path: Path) -> No
     assert not (tmp_path / "somebody elses").exists()
 
 
+def test_a_terminal_that_was_closed_is_no_error(screen: Screen, tmp_path: Path) -> None:
+    one = live("install:win", screen, tmp_path, 1)
+    one.phase("windowsPE")
+    screen.close()
+    one.update("1 MiB written")
+    one.event("x")
+    one.close()
+    assert not (tmp_path / "board").exists()
+
+
+def test_a_folder_of_somebody_else_is_not_used(
+    screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = live("install:win", screen, tmp_path, 1)
+    real = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: real + 1)
+    one.phase("windowsPE")
+    assert screen.seen()[-1].startswith("install:win")
+    assert not (tmp_path / "board").exists()
+
+
 @pytest.mark.parametrize(
     ("terminal", "environment", "kind"),
     [
