@@ -6,7 +6,6 @@ to fetch them; or the refusal, when names lead elsewhere or speak of another ver
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,43 +13,29 @@ from typing import Any
 from pipeline.publishing.catalog import Entry
 from pipeline.publishing.refusals import PullFailed
 from pipeline.publishing.stores.base import Blob
-
-SUMS = "SHA256SUMS"
-SUMS_SIGNATURE = "SHA256SUMS.sig"
-MANIFEST = "manifest.json"
-_LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n]+)")
-_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}"
-_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,3}}")
+from pipeline.publishing.version import SUMS, Damaged, parse_sums
 
 
 def blobs(data: bytes, entry: Entry) -> list[Blob]:
     """The files of the signed list, the disk last; names that lead anywhere else are refused."""
+    what = f"{entry.image} {entry.version}"
     try:
-        lines = [line for line in data.decode().split("\n") if line]
-    except UnicodeDecodeError:
-        lines = [""]
-    found: dict[str, Blob] = {}
-    for line in lines:
-        match = _LINE.fullmatch(line)
-        if not match or not _NAME.fullmatch(match[2]) or match[2] in found:
-            raise PullFailed(
-                27, f"{entry.image} {entry.version}: {SUMS} has an odd line: {line[:120]!r}"
-            )
-        size = entry.size if match[2] == entry.disk else None
-        found[match[2]] = Blob(match[2], match[1], size)
+        digests = parse_sums(data.decode())
+    except (Damaged, UnicodeDecodeError) as error:
+        told = error.message if isinstance(error, Damaged) else f"{SUMS} is not text"
+        raise PullFailed(27, f"{what}: {told}") from None
+    found = {
+        name: Blob(name, digest, entry.size if name == entry.disk else None)
+        for name, digest in digests.items()
+    }
     folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
     if clash := folders & set(found):
         text = f"{SUMS} has a file and a folder of one name: {min(clash)}"
-        raise PullFailed(27, f"{entry.image} {entry.version}: {text}")
-    missing = {entry.disk, MANIFEST} - set(found)
-    if missing:
-        raise PullFailed(
-            27, f"{entry.image} {entry.version}: {SUMS} lacks {', '.join(sorted(missing))}"
-        )
+        raise PullFailed(27, f"{what}: {text}")
+    if entry.disk not in found:
+        raise PullFailed(27, f"{what}: {SUMS} lacks {entry.disk}")
     if found[entry.disk].sha256 != entry.sha256:
-        raise PullFailed(
-            26, f"{entry.image} {entry.version}: catalog and {SUMS} name different disks"
-        )
+        raise PullFailed(26, f"{what}: catalog and {SUMS} name different disks")
     return sorted(found.values(), key=lambda blob: (blob.name == entry.disk, blob.name))
 
 

@@ -25,17 +25,17 @@ from pipeline.inputs.fetch_types import HttpError, Mismatch, Undelivered
 from pipeline.publishing import catalog as catalogs
 from pipeline.publishing import listing
 from pipeline.publishing.catalog import INDEX, SIGNATURE, Catalog, Entry, NotACatalog
-from pipeline.publishing.listing import MANIFEST, SUMS, SUMS_SIGNATURE
 from pipeline.publishing.refusals import PullFailed
 from pipeline.publishing.signature import SignatureWrong
 from pipeline.publishing.stores.base import Odd, Store
 from pipeline.publishing.trust import Trust
+from pipeline.publishing.version import LARGEST_SUMS, MANIFEST, SUMS
+from pipeline.publishing.version import SIGNATURE as SUMS_SIG
 
 LATEST = "latest"
 MEDIUM = 64 << 20
 """Bytes that a file beside the disk may have, besides those of the disk."""
 _SIGNATURE_SIZE = 16 << 10
-_SUMS_SIZE = 1 << 20
 _OUT_OF_STEP = 3
 
 
@@ -222,8 +222,8 @@ def _bring(
     policy: Policy,
 ) -> None:
     """Everything of a version into a hidden folder, which then takes the final name."""
-    listed = store.documents(entry.key, {SUMS: _SUMS_SIZE, SUMS_SIGNATURE: _SIGNATURE_SIZE})
-    data, signed = listed[SUMS], listed[SUMS_SIGNATURE]
+    listed = store.documents(entry.key, {SUMS: LARGEST_SUMS, SUMS_SIG: _SIGNATURE_SIZE})
+    data, signed = listed[SUMS], listed[SUMS_SIG]
     if data is None:
         raise PullFailed(20, f"{store.title}: has no {SUMS} of {entry.image} {entry.version}")
     trust.check(f"{entry.key}/{SUMS}", data, signed)
@@ -235,8 +235,8 @@ def _bring(
         store.get(entry.key, blob, part / blob.name, workspace.partial, progress, limited)
     listing.agree(listing.mapping(read_json(part / MANIFEST)), entry)
     write_bytes(part / SUMS, data, mode=0o444)
-    write_bytes(part / SUMS_SIGNATURE, signed or b"", mode=0o444)
-    _drop_others(part, {blob.name for blob in blobs} | {SUMS, SUMS_SIGNATURE})
+    write_bytes(part / SUMS_SIG, signed or b"", mode=0o444)
+    _drop_others(part, {blob.name for blob in blobs} | {SUMS, SUMS_SIG})
     part.rename(folder)
     trust.remember_signers()
     progress.done(f"{entry.image} {entry.version}: verified")
