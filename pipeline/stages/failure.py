@@ -25,7 +25,7 @@ from pipeline.stages.build import Work
 if TYPE_CHECKING:
     from pipeline.stages.session import Access
 
-LOGIN_SECONDS = 10.0
+LOGIN_SECONDS = 5.0
 LOGS_SECONDS = 60.0
 LOGS = "guest-logs"
 
