@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.foundation.paths import Workspace, shown
+from pipeline.foundation.units import human_seconds
 from pipeline.stages.reading import Finding, Reading, newest, read_evidence
 
 
@@ -36,6 +37,9 @@ def page(reading: Reading) -> Iterator[str]:
             f" ({reading.fault})" if reading.fault else ""
         )
     yield from _labelled("said:       ", [*reading.message.splitlines(), *_hint(reading)])
+    if reading.phase:
+        past = [f"{name} {human_seconds(took)}" for name, took in reading.timings.items()]
+        yield f"phase:       {reading.phase} ({', '.join(past)})"
     yield f"last beacon: {reading.beacon or 'none: the guest never said anything of its own'}"
     yield from _labelled("console:    ", list(reading.last_lines) or ["empty"])
     if reading.events:

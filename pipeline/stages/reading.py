@@ -7,11 +7,12 @@ Goes in: a folder under ``output/failures/`` (or a stage's own evidence). Comes 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pipeline.machine.console import Console
 from pipeline.stages.signs import explain
 
 NOTE = "failure.json"
+PHASES = "phases.json"
 LARGEST = 2 << 20  # of a log, from its end
 FINDINGS = 8
 LAST_LINES = 5
@@ -50,6 +52,8 @@ class Reading:
     hint: str = ""
     fault: str = ""
     at: str = ""
+    phase: str = ""
+    timings: dict[str, float] = field(default_factory=dict)
     beacon: str = ""
     last_lines: tuple[str, ...] = ()
     events: dict[str, int] = field(default_factory=dict)
@@ -76,6 +80,12 @@ def note_failure(folder: Path, image: str, stage: str, error: BaseException) -> 
     write_json(folder / NOTE, note)
 
 
+def note_phases(folder: Path, phase: str, timings: Mapping[str, float]) -> None:
+    """Write into a machine's evidence how far it came and how long that took."""
+    with contextlib.suppress(OSError):  # a full disk has its own sentence
+        write_json(folder / PHASES, {"phase": phase, "timings": dict(timings)})
+
+
 def newest(workspace: Workspace) -> Path:
     """The folder of the last failure; raises when there is none."""
     folders = [path for path in (workspace.output / "failures").glob("*/*") if path.is_dir()]
@@ -95,9 +105,12 @@ def read_evidence(folder: Path) -> Reading:
     beacons = [line for line in lines if line.startswith("GOLDEN ")]
     pictures = [path for path in files if path.suffix in PICTURES]
     newest_picture = max(pictures, key=lambda p: (p.stat().st_mtime_ns, p.name), default=None)
+    phases = _phases(files)
     return Reading(
         folder,
         **_note(folder),
+        phase=str(phases.get("phase", "")),
+        timings=dict(phases.get("timings", {})),
         beacon=beacons[-1] if beacons else "",
         last_lines=tuple(lines[-LAST_LINES:]),
         events=dict(_events(folder)),
@@ -114,6 +127,13 @@ def _note(folder: Path) -> dict[str, str]:
     stamp = re.search(r"-(\d{8})-(\d{6})(-\d+)?$", folder.name)
     at = f"{stamp[1]} {stamp[2]}" if stamp else ""
     return {name: str(said.get(name, "")) for name in wanted} | {"at": at}
+
+
+def _phases(files: list[Path]) -> dict[str, Any]:
+    """The phases of the machine that failed: a stage may have run several, one after another."""
+    notes = [path for path in files if path.name == PHASES]
+    said = read_json(max(notes, key=lambda path: path.stat().st_mtime_ns)) if notes else None
+    return said if isinstance(said, dict) else {}
 
 
 def text_of(path: Path) -> str:

@@ -25,6 +25,7 @@ from pipeline.stages.build import Build, Work
 from pipeline.stages.cidata import KEY
 from pipeline.stages.failure import after_failure, read_from_disk
 from pipeline.stages.keep import wanted
+from pipeline.stages.reading import note_phases
 
 DISK = "disk.qcow2"
 POWER_OFF = "shutdown.exe /s /t 2 /f"
@@ -170,6 +171,7 @@ async def watched(
                 async with watch(machine, course, work.progress, limits, also) as watcher:
                     yield machine, watcher
             except PipelineError as error:
+                note_phases(evidence, watcher.phase.name, watcher.timings)
                 await after_failure(work, machine, access, error)
                 raise
     except PipelineError:

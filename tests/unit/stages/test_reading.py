@@ -12,7 +12,7 @@ from pipeline.cli import main as cli
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.machine.faults import Fault
-from pipeline.stages.reading import NOTE, newest, note_failure, read_evidence
+from pipeline.stages.reading import NOTE, newest, note_failure, note_phases, read_evidence
 from pipeline.stages.signs import SIGNS, explain
 
 CONSOLE = (
@@ -47,6 +47,16 @@ def test_what_the_user_was_told_is_kept_and_read(folder: Path) -> None:
     assert reading.message == "win: nothing has moved"
     assert reading.hint == "look at the screen"
     assert reading.at == "20260101 101112"
+
+
+def test_the_phase_and_the_time_of_those_before_are_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note_phases(folder, "specialize", {"firmware": 3.5, "windowsPE": 61.0, "specialize": 90.0})
+    reading = read_evidence(folder)
+    assert (reading.phase, reading.timings["windowsPE"]) == ("specialize", 61.0)
+    assert cli.main(["diagnose", str(folder)]) == 0
+    assert "specialize (firmware 3.5 s, windowsPE 1:01, specialize 1:30)" in capsys.readouterr().out
 
 
 def test_a_bug_is_named_by_its_kind(folder: Path) -> None:
