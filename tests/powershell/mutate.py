@@ -7,7 +7,7 @@ of mutants, killed and survived, each survivor as a line with its change and, fr
 why it may live; exit code 1 when less than 85 % were killed. Results are kept in mutants.json
 beside this file after each mutant: a run goes on where the one before ended, and forgets what
 belongs to another text of the script. --survivors tries again those that lived; --table only
-prints.
+prints; --write puts the table into docs/guest-scripts.md.
 
 A first run of all tests, on copies whose functions tell that they were called, shows which tests
 a mutant of a function can make fail; those run, the quickest first, until one fails. Mutants that
@@ -42,6 +42,7 @@ ROOT = HERE.parents[1]
 GUEST = ROOT / "templates" / "guest"
 RESULTS = HERE / "mutants.json"
 EXPLAINED = HERE / "survivors.toml"
+DOCUMENT = ROOT / "docs" / "guest-scripts.md"
 LEAST = 0.85
 SLOW = 60.0  # seconds after which a mutant that keeps its tests busy counts as noticed
 
@@ -147,12 +148,13 @@ def function_of(script: str) -> dict[int, str]:
 
 def telling(script: str, trace: Path) -> str:
     """The script's text, with functions that write their name into ``trace`` when called."""
+    source = (GUEST / script).read_text().splitlines()
     lines, waiting = [], ""
-    for line in (GUEST / script).read_text().splitlines():
+    for line, after in zip(source, [*source[1:], ""], strict=True):
         lines.append(line)
-        if match := re.match(r"function ([A-Za-z-]+)(.*)", line):
+        if match := re.match(r"function ([A-Za-z-]+)", line):
             waiting = match[1]
-            if "(" not in match[2]:
+            if after == "    param(":
                 continue  # its parameters come in a block of their own
         elif not (waiting and line == "    )"):
             continue
@@ -373,22 +375,36 @@ def reason(mutant: Mutant) -> str:
     return ""
 
 
-def report(found: list[tuple[Mutant, bool]]) -> float:
-    """Print survivors and tables; gives the share of those that were killed."""
-    for mutant, dead in found:
-        if not dead:
-            print(f"survived {mutant.script}:{mutant.line}: {mutant.kind}")
-            print(f"  - {mutant.before.strip()}\n  + {mutant.after.strip()}")
-            print(f"  why: {reason(mutant) or 'NOT EXPLAINED'}")
-    print("| kind of change | mutants | killed | survived | of those explained |")
-    print("|---|---|---|---|---|")
+def survivors(found: list[tuple[Mutant, bool]]) -> Iterator[str]:
+    """Each change that no test noticed, and why it may live."""
+    for mutant in (mutant for mutant, dead in found if not dead):
+        yield f"survived {mutant.script}:{mutant.line}: {mutant.kind}"
+        yield f"  - {mutant.before.strip()}"
+        yield f"  + {mutant.after.strip()}"
+        yield f"  why: {reason(mutant) or 'NOT EXPLAINED'}"
+
+
+def table(found: list[tuple[Mutant, bool]], untried: int) -> Iterator[str]:
+    """The counts as a table, by kind of change and by script."""
+    yield "| change | mutants | killed | survived | of those explained |"
+    yield "|---|---|---|---|---|"
     for kind in [*sorted({m.kind for m, _ in found}), "together"]:
-        mine = [(m, dead) for m, dead in found if kind in (m.kind, "together")]
-        print(row(kind, mine))
+        yield row(kind, [(m, dead) for m, dead in found if kind in (m.kind, "together")])
     for script in TESTS:
         if mine := [(m, dead) for m, dead in found if m.script == script]:
-            print(row(f"`{script}`", mine))
-    return sum(dead for _, dead in found) / max(1, len(found))
+            yield row(f"`{script}`", mine)
+    if untried:
+        yield ""
+        yield f"A sample: {untried} more mutants have not been tried."
+
+
+def write(lines: list[str]) -> None:
+    """Put the table into the document that shows it, between its two marks."""
+    text = DOCUMENT.read_text()
+    before, begin, rest = text.partition("<!-- mutants -->\n")
+    _, end, after = rest.partition("<!-- end of mutants -->")
+    body = "\n".join(lines)
+    DOCUMENT.write_text(f"{before}{begin}{body}\n{end}{after}")
 
 
 def row(name: str, found: list[tuple[Mutant, bool]]) -> str:
@@ -426,16 +442,20 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--survivors", action="store_true", help="try those again that lived")
     parser.add_argument("--table", action="store_true", help="only print what is known")
+    parser.add_argument("--write", action="store_true", help="put the table into the document")
     options = parser.parse_args()
     scripts = [options.script] if options.script else list(TESTS)
     if not options.table:
         hunt(scripts, options.jobs, options.survivors)
     results = kept()
-    found = [(m, results.get(m.script, {}).get(key(m))) for m in every(scripts)]
-    share = report([(m, dead) for m, dead in found if dead is not None])
-    if missing := sum(dead is None for _, dead in found):
-        print(f"{missing} of {len(found)} have not been tried")
-    return 0 if share >= LEAST and not missing else 1
+    known = [(m, results.get(m.script, {}).get(key(m))) for m in every(scripts)]
+    found = [(m, dead) for m, dead in known if dead is not None]
+    lines = list(table(found, len(known) - len(found)))
+    print("\n".join((*survivors(found), *lines)))
+    if options.write:
+        write(lines)
+    enough = sum(dead for _, dead in found) >= LEAST * len(found)
+    return 0 if enough and len(found) == len(known) else 1
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -367,6 +368,15 @@ def test_a_second_cleaning_finds_less_to_do(machine: FakeMachine) -> None:
     assert again.exit == 0
     quiet = {name for name, state in again.states.items() if state == "ok"}
     assert quiet == {"caches", "logs", "pagefile", "hibernation", "recovery", "panther"}
+
+
+def test_a_machine_that_has_nothing_to_remove_is_sealed_as_well(machine: FakeMachine) -> None:
+    config = prepare(machine)
+    for name in ("Users", "Windows/Panther", "Windows/Logs", "ProgramData/ssh"):
+        shutil.rmtree(machine.c / name)
+    ran = clean(machine, config)
+    assert ran.exit == 0, ran.text
+    assert run_task(machine).exit == 0
 
 
 APPS = [

@@ -166,6 +166,8 @@ def test_a_name_with_brackets_is_a_name(script: Path) -> None:
 def test_what_is_hidden_or_read_only_is_changed_as_well(script: Path) -> None:
     forced = {"New-Item", "New-ItemProperty", "Remove-Item", "Remove-ItemProperty"}
     forced |= {"Rename-Computer", "Start-Transcript"}
+    if script.name == "seal.ps1":  # what it lists is to be removed
+        forced.add("Get-ChildItem")
     mild = [c for c in calls(script) if c.name in forced and "Force" not in c.parameters]
     assert mild == []
 
