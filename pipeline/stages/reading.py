@@ -83,7 +83,7 @@ def note_failure(folder: Path, image: str, stage: str, error: BaseException) -> 
 def note_phases(folder: Path, phase: str, timings: Mapping[str, float]) -> None:
     """Write into a machine's evidence how far it came and how long that took."""
     with contextlib.suppress(OSError):  # a full disk has its own sentence
-        write_json(folder / PHASES, {"phase": phase, "timings": dict(timings)})
+        write_json(folder / PHASES, {"phase": phase, "timings": list(timings.items())})
 
 
 def newest(workspace: Workspace) -> Path:
@@ -110,7 +110,7 @@ def read_evidence(folder: Path) -> Reading:
         folder,
         **_note(folder),
         phase=str(phases.get("phase", "")),
-        timings=dict(phases.get("timings", {})),
+        timings=dict(phases.get("timings", [])),
         beacon=beacons[-1] if beacons else "",
         last_lines=tuple(lines[-LAST_LINES:]),
         events=dict(_events(folder)),
