@@ -445,6 +445,20 @@ def link_in_a_folder(world: World) -> None:
     world.place = str(world.published)
 
 
+def pipe_in_a_folder(world: World) -> None:
+    """a folder whose catalog is a pipe that nobody writes to"""
+    (world.published / catalog.INDEX).unlink()
+    os.mkfifo(world.published / catalog.INDEX)
+    world.place = str(world.published)
+
+
+def folder_in_a_folder(world: World) -> None:
+    """a folder whose manifest is a folder"""
+    (world.folder / "manifest.json").unlink()
+    (world.folder / "manifest.json").mkdir()
+    world.place = str(world.published)
+
+
 def registry_of(world: World) -> dict[str, Reply]:
     """The version in a registry, as replies."""
     made = manifests.DiskLayer.of(world.folder / "disk.qcow2")
@@ -585,6 +599,8 @@ CASES: dict[Callable[[World], None], int] = {
     empty_store: 29,
     withdrawn: 28,
     link_in_a_folder: 27,
+    pipe_in_a_folder: 27,
+    folder_in_a_folder: 27,
     honest_registry: 0,
     registry_with_another_disk: 26,
     registry_with_odd_digest: 27,

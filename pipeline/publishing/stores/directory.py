@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +22,9 @@ from pipeline.foundation.locks import lock
 from pipeline.foundation.progress import Progress
 from pipeline.inputs.fetch_types import Answer, HttpError
 from pipeline.publishing.stores.base import Odd, Source, Taken, Waiting, WritableStore
+
+# A pipe in the place of a file must not keep a reader waiting.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class DirectoryStore(WritableStore):
@@ -124,12 +128,7 @@ class _Files:
         """See :class:`pipeline.inputs.fetch_types.Fetcher`."""
         path = Path(url)
         _refuse_links(self._root, path)
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise HttpError(f"{path}: is not there", status=404) from None
-        except OSError as error:
-            raise HttpError(f"{path}: {error.strerror}") from None
+        handle = _opened(path)
         with os.fdopen(handle, "rb", buffering=0) as stream:
             state = os.fstat(handle)
             start = _start(headers or {}) if state.st_size else 0
@@ -137,6 +136,20 @@ class _Files:
             validator = f'"{state.st_ino}-{state.st_mtime_ns}-{state.st_size}"'
             status = 206 if start else 200
             yield Answer(url, status, start, state.st_size, validator, stream.read)
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of a regular file, and of nothing else."""
+    try:
+        handle = os.open(path, _READ)
+    except FileNotFoundError:
+        raise HttpError(f"{path}: is not there", status=404) from None
+    except OSError as error:
+        raise HttpError(f"{path}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Odd(f"{path}: is no regular file")
+    return handle
 
 
 def _start(headers: Mapping[str, str]) -> int:

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from pipeline.inputs.fetch_types import Answer
 from pipeline.publishing.stores import oci_manifest as manifests
 from pipeline.publishing.stores.base import Odd
+from pipeline.publishing.stores.oci import Registry, RegistryRefused
 from pipeline.publishing.stores.oci_manifest import DiskLayer, Layer
 from pipeline.publishing.stores.oci_reading import Inline, Within
+from pipeline.publishing.stores.opening import open_store
+from tests.hostile import Handler, Shop
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -132,3 +135,27 @@ def test_an_odd_layer_makes_the_manifest_odd(layer: object) -> None:
 def test_what_is_no_manifest(body: bytes) -> None:
     with pytest.raises(Odd, match="here"):
         manifests.parse(body, "here")
+
+
+def test_one_request_reads_the_catalog_of_a_registry(tmp_path: Path) -> None:
+    data = b'{"a": "catalog"}'
+    layer = Layer("index.json", f"sha256:{hashlib.sha256(data).hexdigest()}", 16, data=data)
+    body = manifests.artifact([layer], {}, None)
+    asked: list[str] = []
+
+    def reply(handler: Handler) -> None:
+        asked.append(handler.path)
+        handler.answer(body)
+
+    with Shop(tmp_path) as shop:
+        shop.replies["/v2/golden/manifests/catalog"] = reply
+        place = f"oci://127.0.0.1:{shop.server_port}/golden"
+        with open_store(place, tmp_path, print) as store:
+            assert store.read("", "index.json", 100) == data
+            assert store.read("", "index.json.sig", 100) is None
+    assert asked == ["/v2/golden/manifests/catalog"]
+
+
+def test_a_registry_that_is_away_is_a_sentence() -> None:
+    with pytest.raises(RegistryRefused, match="connection refused"):
+        Registry("127.0.0.1:1", plain=True).tags("golden")
