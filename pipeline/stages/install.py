@@ -58,7 +58,7 @@ def _machine(work: Work) -> MachineSpec:
     qemu_img.create(second, SECOND_DISK)
     medium = artifacts.require(build.medium, build.workspace)
     discs = (medium, work.upstream("cidata") / DISC)
-    return replace(hardware(build, disk), scsi_disk=second, cdroms=discs)
+    return replace(hardware(build, disk), scsi_disk=second, cdroms=discs, boot_cd=medium)
 
 
 async def _install(work: Work) -> tuple[str, Mapping[str, float]]:
