@@ -17,6 +17,7 @@ from tests.chaos.case import Case, Seen
 from tests.chaos.room import Room
 
 Break = Callable[[Room, str], AbstractContextManager[None]]
+SOONER = "0.6"  # GOLDEN_PATIENCE where a fault is noticed by a deadline
 # What shows that the fault has come, where it is not the guest's last word.
 BEGINS = {"boot-loop": r"GOLDEN pass specialize|pass specialize"}
 
@@ -31,7 +32,7 @@ def _watched(room: Room, fault: str, stage: str, broken: Break) -> Seen:
     return Seen(said, run.seconds_to_sentence(since or run.last_sign))
 
 
-def _case(fault: str, stage: str, says: str, broken: Break, patience: str = "0.25") -> Case:
+def _case(fault: str, stage: str, says: str, broken: Break, patience: str = "") -> Case:
     play = partial(_watched, fault=fault, stage=stage, broken=broken)
     return Case(fault, stage, KNOWN[fault], says, play, patience=patience)
 
@@ -83,7 +84,7 @@ CASES = (
     _case("no-edition", "install", "Setup|operating system", medium_with),
     _case("hang-windowsPE", "install", "windowsPE", medium_with),
     _case("hang-specialize", "install", "specialize", medium_with),
-    _case("boot-loop", "install", "boot loop: .* resets", medium_with, patience=""),
+    _case("boot-loop", "install", "boot loop: .* resets", medium_with),
     _case("first-logon-fails", "install", "first logon|oobeSystem", medium_with),
     _case("bootstrap-fails", "install", "the first logon failed: .* failed", medium_with),
     Case(
@@ -92,10 +93,9 @@ CASES = (
         "a bit of a payload on the disc of answers is flipped",
         "openssh.*(digest|SHA-256)|failed",
         _wrong_payload,
-        patience="0.25",
     ),
     _case("panic", "provision", "system panicked", installed_with),
-    _case("sshd-never", "provision", "SSH|nothing has moved|not done", installed_with),
+    _case("sshd-never", "provision", "SSH|nothing has moved|not done", installed_with, SOONER),
     _case("key-refused", "provision", "refuses the key", installed_with),
     Case(
         "host-key-changed",
@@ -107,5 +107,5 @@ CASES = (
     _case("step-fails", "provision", "step .* failed: a fault of the rehearsal", installed_with),
     _case("early-power-off", "provision", "powered off before its work was done", installed_with),
     _case("generalise-fails", "seal", "sealing failed.*sysprep", installed_with),
-    _case("no-power-off", "seal", "power off", installed_with),
+    _case("no-power-off", "seal", "power off", installed_with, SOONER),
 )
