@@ -24,7 +24,8 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIowner owner@laptop"
 OTHER = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAI= other"
 SHOW = str(HERE / "doubles" / "show.ps1")
 FAST = ["-DiscTimeout", "0", "-SetupTimeout", "2"]
-META = "instance-id: i-1\nlocal-hostname: web01.example.org\n"
+# The keys of cloudbase-init stand in meta-data; they are for it alone.
+META = f"instance-id: i-1\nlocal-hostname: web01.example.org\npublic-keys:\n  - {OTHER} twice\n"
 
 
 def seal(machine: FakeMachine) -> FakeMachine:
