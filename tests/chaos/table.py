@@ -29,9 +29,9 @@ found, those of one stage share a next run, which begins where the last of them 
 every single one is followed by a run to the end.
 
 `./doitw chaos` plays them all and prints them; `python -m tests.chaos NAME…` plays single ones;
-`golden rehearsal faults` lists those that the guest knows. Deadlines are those
-of a rehearsal, for real Windows they are longer (`pipeline/stages/session.py`); for `sshd-never` and
-`no-power-off`, which end by nothing else, `GOLDEN_PATIENCE=0.6` made them shorter.
+`golden rehearsal faults` lists those that the guest knows. Deadlines are those of a rehearsal, for
+real Windows they are longer (`pipeline/stages/session.py`); for `sshd-never` and `no-power-off`,
+which end by nothing else, `GOLDEN_PATIENCE=0.6` made them shorter.
 """
 SIGNAL_HEAD = """\
 ## Interrupted from outside
