@@ -19,6 +19,7 @@ from pipeline.machine.loop import run
 from pipeline.machine.spec import Share
 from pipeline.stages.build import Made, Work
 from pipeline.stages.jobs import look
+from pipeline.stages.reading import took
 from pipeline.stages.session import (
     Patience,
     build_access,
@@ -80,4 +81,4 @@ def concluded(
     names = checks.save(work.folder, results)
     checks.save(work.evidence, results)
     checks.require(work.build.image.name, results)
-    return Made(names, facts=checks.summary(results), timings=timings or {})
+    return Made(names, facts=checks.summary(results), timings=timings or took(work.evidence))

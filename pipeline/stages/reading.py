@@ -86,6 +86,16 @@ def note_phases(folder: Path, phase: str, timings: Mapping[str, float]) -> None:
         write_json(folder / PHASES, {"phase": phase, "timings": list(timings.items())})
 
 
+def took(folder: Path) -> dict[str, float]:
+    """The time of each phase in the machines' evidence below ``folder``; the longest of several."""
+    found: dict[str, float] = {}
+    for path in folder.rglob(PHASES):
+        said = read_json(path)
+        for name, seconds in said["timings"] if isinstance(said, dict) else ():
+            found[name] = max(seconds, found.get(name, 0.0))
+    return found
+
+
 def newest(workspace: Workspace) -> Path:
     """The folder of the last failure; raises when there is none."""
     folders = [path for path in (workspace.output / "failures").glob("*/*") if path.is_dir()]

@@ -170,6 +170,7 @@ async def watched(
             try:
                 async with watch(machine, course, work.progress, limits, also) as watcher:
                     yield machine, watcher
+                note_phases(evidence, watcher.phase.name, watcher.timings)
             except PipelineError as error:
                 note_phases(evidence, watcher.phase.name, watcher.timings)
                 await after_failure(work, machine, access, error)

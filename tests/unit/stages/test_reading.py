@@ -12,7 +12,7 @@ from pipeline.cli import main as cli
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.machine.faults import Fault
-from pipeline.stages.reading import NOTE, newest, note_failure, note_phases, read_evidence
+from pipeline.stages.reading import NOTE, newest, note_failure, note_phases, read_evidence, took
 from pipeline.stages.signs import SIGNS, explain
 
 CONSOLE = (
@@ -57,6 +57,14 @@ def test_the_phase_and_the_time_of_those_before_are_told(
     assert (reading.phase, reading.timings["windowsPE"]) == ("specialize", 61.0)
     assert cli.main(["diagnose", str(folder)]) == 0
     assert "specialize (firmware 3.5 s, windowsPE 1:01, specialize 1:30)" in capsys.readouterr().out
+
+
+def test_of_several_machines_the_longest_phase_counts(tmp_path: Path) -> None:
+    for part, seconds in (("nocloud", 20.0), ("lima", 30.0)):
+        (tmp_path / part).mkdir()
+        note_phases(tmp_path / part, "power off", {"boot": seconds, part: 1.0})
+    assert took(tmp_path) == {"boot": 30.0, "nocloud": 1.0, "lima": 1.0}
+    assert took(tmp_path / "none") == {}
 
 
 def test_a_bug_is_named_by_its_kind(folder: Path) -> None:
