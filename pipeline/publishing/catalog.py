@@ -30,6 +30,8 @@ from pipeline.foundation.locks import lock
 SCHEMA = 1
 INDEX = "index.json"
 SIGNATURE = "index.json.sig"
+NEXT = "index.json.sig.next"
+"""The signature of a catalog that is just being replaced."""
 LARGEST = 16 << 20
 """Bytes; a catalog with ten thousand versions has four million."""
 
@@ -225,12 +227,24 @@ def change(path: Path, how: Callable[[Catalog], Catalog], sign: Sign | None) -> 
         after = how(before)
         if after is not before:
             documents = signed(after, sign)
-            # The signature first: a reader who meets the two out of step reads again.
-            for name in sorted(documents, reverse=True):
-                write_bytes(path.with_name(name), documents[name])
+            write(path.parent, documents)
             if sign is None:  # one of an earlier catalog would only mislead
                 path.with_name(SIGNATURE).unlink(missing_ok=True)
         return after
+
+
+def write(folder: Path, documents: Mapping[str, bytes]) -> None:
+    """Put a catalog and its signature in place, so that at any moment a reader finds both.
+
+    The new signature waits under a name of its own until the catalog is there: whoever comes in
+    between, or after a crash, finds it where the old one does not fit.
+    """
+    signature = documents.get(SIGNATURE)
+    if signature is not None:
+        write_bytes(folder / NEXT, signature)
+    write_bytes(folder / INDEX, documents[INDEX])
+    if signature is not None:
+        (folder / NEXT).replace(folder / SIGNATURE)
 
 
 def signed(catalog: Catalog, sign: Sign | None) -> dict[str, bytes]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +21,10 @@ from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Progress
 from pipeline.inputs.fetch_mirrors import Policy
 from pipeline.inputs.fetch_types import HttpError, Mismatch, Undelivered
-from pipeline.publishing import catalog as catalogs
 from pipeline.publishing import listing
-from pipeline.publishing.catalog import INDEX, SIGNATURE, Catalog, Entry, NotACatalog
+from pipeline.publishing.catalog import INDEX, Catalog, Entry, NotACatalog
 from pipeline.publishing.refusals import PullFailed
-from pipeline.publishing.signature import SignatureWrong
+from pipeline.publishing.stores import index
 from pipeline.publishing.stores.base import Odd, Store
 from pipeline.publishing.trust import Trust
 from pipeline.publishing.version import LARGEST_SUMS, MANIFEST, SUMS
@@ -35,8 +33,6 @@ from pipeline.publishing.version import SIGNATURE as SUMS_SIG
 LATEST = "latest"
 MEDIUM = 64 << 20
 """Bytes that a file beside the disk may have, besides those of the disk."""
-_SIGNATURE_SIZE = 16 << 10
-_OUT_OF_STEP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,33 +126,15 @@ def _undelivered(error: Undelivered) -> PullFailed:
 
 def read_catalog(store: Store, trust: Trust) -> Catalog:
     """The store's catalog: signed by a trusted key, and not older than the one seen before."""
-    data = _signed_catalog(store, trust)
-    found = catalogs.parse(data, f"{store.title}: {INDEX}")
-    trust.refuse_older(found, data)
+    data, found = index.current(store, trust)
+    if data is None:
+        raise PullFailed(
+            29,
+            f"{store.title}: has no catalog {INDEX}",
+            hint="give the address of the folder that holds it",
+        )
     trust.remember(found, data)
     return found
-
-
-def _signed_catalog(store: Store, trust: Trust) -> bytes:
-    names = {INDEX: catalogs.LARGEST, SIGNATURE: _SIGNATURE_SIZE}
-    for left in reversed(range(_OUT_OF_STEP)):
-        documents = store.documents("", names)
-        data = documents[INDEX]
-        if data is None:
-            break
-        try:
-            trust.check(INDEX, data, documents[SIGNATURE])
-        except SignatureWrong:  # perhaps read while a publisher was replacing the two
-            if not left:
-                raise
-            time.sleep(0.1)
-        else:
-            return data
-    raise PullFailed(
-        29,
-        f"{store.title}: has no catalog {INDEX}",
-        hint="give the address of the folder that holds it",
-    )
 
 
 def choose(catalog: Catalog, wanted: Wanted, where: str) -> Entry:
@@ -222,7 +200,7 @@ def _bring(
     policy: Policy,
 ) -> None:
     """Everything of a version into a hidden folder, which then takes the final name."""
-    listed = store.documents(entry.key, {SUMS: LARGEST_SUMS, SUMS_SIG: _SIGNATURE_SIZE})
+    listed = store.documents(entry.key, {SUMS: LARGEST_SUMS, SUMS_SIG: index.SIGNATURE_SIZE})
     data, signed = listed[SUMS], listed[SUMS_SIG]
     if data is None:
         raise PullFailed(20, f"{store.title}: has no {SUMS} of {entry.image} {entry.version}")

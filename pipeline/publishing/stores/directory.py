@@ -21,6 +21,8 @@ from pipeline.foundation.files import sha256_file, sync, write_bytes
 from pipeline.foundation.locks import lock
 from pipeline.foundation.progress import Progress
 from pipeline.inputs.fetch_types import Answer, HttpError
+from pipeline.publishing import catalog
+from pipeline.publishing.catalog import INDEX
 from pipeline.publishing.stores.base import Odd, Source, Taken, Waiting, WritableStore
 
 # A pipe in the place of a file must not keep a reader waiting.
@@ -65,9 +67,13 @@ class DirectoryStore(WritableStore):
             part.rename(final)
 
     def replace(self, key: str, documents: Mapping[str, bytes]) -> None:
-        """See :class:`WritableStore`; a signature goes before what it signs."""
-        for name in sorted(documents, reverse=True):
-            write_bytes(self._folder(key) / name, documents[name])
+        """See :class:`WritableStore`; for the catalog, as publishing on this host does it."""
+        folder = self._folder(key)
+        if INDEX in documents:
+            catalog.write(folder, documents)
+            return
+        for name, data in documents.items():
+            write_bytes(folder / name, data)
 
     def remove(self, key: str) -> None:
         """See :class:`WritableStore`."""

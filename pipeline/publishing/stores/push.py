@@ -18,13 +18,14 @@ from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Progress
 from pipeline.publishing import catalog as catalogs
 from pipeline.publishing import signature
-from pipeline.publishing.catalog import INDEX, SIGNATURE, Catalog, Entry
+from pipeline.publishing.catalog import INDEX, Catalog, Entry
 from pipeline.publishing.licence import require_may_leave
+from pipeline.publishing.stores import index
 from pipeline.publishing.stores.base import Store, WritableStore, writable
 from pipeline.publishing.stores.opening import canonical, on_loopback, open_store
 from pipeline.publishing.trust import Anchors, Ask, Trust
 
-_SIGNATURE_SIZE = 16 << 10
+_ATTEMPTS = 5
 Change = Callable[[Catalog], Catalog]
 
 
@@ -90,28 +91,36 @@ def _gate(place: str, image: Image, entry: Entry, settings: Settings, folder: Pa
 def change(
     store: WritableStore, trust: Trust, publisher: Publisher, how: Change, progress: Progress
 ) -> Catalog:
-    """Replace the store's catalog by what ``how`` makes of it, alone and signed."""
+    """Replace the store's catalog by what ``how`` makes of it, alone and signed.
+
+    A host that slept through the end of its lease finds that the catalog has changed, and begins
+    anew instead of undoing what others did.
+    """
     waits = lambda who: progress.event(f"{store.title}: {who} changes the catalog")  # noqa: E731
     with store.lease("catalog", waits):
-        before = verified(store, trust)
-        after = how(before)
-        if after is not before:
+        for _ in range(_ATTEMPTS):
+            data, before = index.current(store, trust)
+            after = how(before)
+            if after is before:
+                return after
             documents = catalogs.signed(after, publisher.sign)
-            store.replace("", documents)
-            trust.remember(after, documents[INDEX])
-        return after
+            if _index(store) == data:
+                store.replace("", documents)
+                trust.remember(after, documents[INDEX])
+                return after
+    raise PipelineError(
+        f"{store.title}: its catalog was changed by others {_ATTEMPTS} times meanwhile",
+        hint="somebody changes it without a lease; try again later",
+    )
 
 
 def verified(store: Store, trust: Trust) -> Catalog:
     """The store's catalog, which a trusted key signed; an empty one when there is none yet."""
-    found = store.documents("", {INDEX: catalogs.LARGEST, SIGNATURE: _SIGNATURE_SIZE})
-    data = found[INDEX]
-    if data is None:
-        return Catalog()
-    trust.check(INDEX, data, found[SIGNATURE])
-    catalog = catalogs.parse(data, f"{store.title}: {INDEX}")
-    trust.refuse_older(catalog, data)
-    return catalog
+    return index.current(store, trust)[1]
+
+
+def _index(store: Store) -> bytes | None:
+    return store.documents("", {INDEX: catalogs.LARGEST})[INDEX]
 
 
 def push_to(

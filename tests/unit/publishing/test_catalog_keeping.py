@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.paths import Workspace
 from pipeline.publishing import catalog, signature
 from pipeline.publishing.catalog import Catalog, Entry, mark, parse, superfluous
+from pipeline.publishing.stores import index as stocked
+from pipeline.publishing.stores.directory import DirectoryStore
+from pipeline.publishing.trust import Anchors, Trust
 from tests import services
 
 NAMES = st.lists(st.integers(1, 60), unique=True, max_size=12).map(sorted)
@@ -136,3 +140,36 @@ def test_a_version_listed_twice_is_refused() -> None:
     made = Catalog(1, {"toy": (services.entry(), services.entry())})
     with pytest.raises(catalog.NotACatalog, match="twice"):
         parse(made.data(), "here")
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_at_any_moment_there_is_a_catalog_with_its_signature(
+    tmp_path: Path, renames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publisher is killed after some of its renames; readers and the next publisher go on."""
+    key = services.signing_key(tmp_path)
+    sign = lambda file: signature.sign(file, key)  # noqa: E731
+    store = tmp_path / "store"
+    catalog.add(store / catalog.INDEX, services.entry(), sign)
+    real, done = Path.replace, list[Path]()
+
+    def dying(path: Path, target: Path) -> Path:
+        if target.parent == store:
+            if len(done) == renames:
+                raise KeyboardInterrupt
+            done.append(target)
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", dying)
+    second = services.entry("26100.1-20261123.2")
+    with pytest.raises(KeyboardInterrupt):
+        catalog.add(store / catalog.INDEX, second, sign)
+    monkeypatch.undo()
+    workspace = Workspace(tmp_path, tmp_path / "output", tmp_path / "cache")
+    trust = Trust("store", workspace, Anchors(fingerprints=(services.fingerprint(key),)))
+    found = stocked.current(DirectoryStore(store), trust)[1]
+    assert len(found.entries("toy")) == (1 if renames < 2 else 2)
+    catalog.add(store / catalog.INDEX, second, sign)
+    assert len(stocked.current(DirectoryStore(store), trust)[1].entries("toy")) == 2
+    assert signature.signer(store / catalog.INDEX, store / catalog.SIGNATURE)
+    assert not (store / catalog.NEXT).exists()

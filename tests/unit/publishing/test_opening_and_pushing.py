@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +15,16 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.publishing import catalog
-from pipeline.publishing.catalog import Entry
+from pipeline.publishing.catalog import Catalog, Entry
 from pipeline.publishing.licence import MustStay
 from pipeline.publishing.signature import SignedByAnother
-from pipeline.publishing.stores.base import ReadOnly, writable
+from pipeline.publishing.stores.base import ReadOnly, Waiting, writable
 from pipeline.publishing.stores.directory import DirectoryStore
 from pipeline.publishing.stores.oci_store import OciStore
 from pipeline.publishing.stores.opening import canonical, on_loopback, open_store
-from pipeline.publishing.stores.push import Publisher, push_all, push_to
+from pipeline.publishing.stores.push import Publisher, change, push_all, push_to
 from pipeline.publishing.stores.web import WebStore
+from pipeline.publishing.trust import Anchors
 from tests import services
 
 REMOTE = "oci://registry.example.org/golden"
@@ -149,3 +152,41 @@ def test_one_store_that_fails_does_not_keep_the_others_from_theirs(
     with pytest.raises(SignedByAnother) as refused:
         push_to("foreign", images["rehearsal"], entry, publisher, Silent())
     assert "signing_key" in refused.value.hint
+
+
+class Sleepy(DirectoryStore):
+    """A store whose lease has ended while its holder slept."""
+
+    def lease(self, name: str, waiting: Waiting) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+def test_who_slept_through_the_end_of_a_lease_undoes_nothing(publisher: Publisher) -> None:
+    store = Sleepy(publisher.workspace.root / "store")
+    trust = publisher.trust("store", Anchors())
+    numbers = iter(range(1, 3))
+
+    def slow(found: Catalog) -> Catalog:
+        """While this one is at it, others list versions of theirs; twice."""
+        if number := next(numbers, None):
+            one = services.entry(f"26100.1-20261123.{number}")
+            change(store, trust, publisher, lambda now: now.having(one), Silent())
+        return found.having(services.entry("26100.1-20261123.9"))
+
+    after = change(store, trust, publisher, slow, Silent())
+    assert [one.version[-1] for one in after.entries("toy")] == ["1", "2", "9"]
+    assert catalog.load(publisher.workspace.root / "store" / catalog.INDEX) == after
+
+
+def test_a_catalog_that_never_rests_is_told(publisher: Publisher) -> None:
+    store = Sleepy(publisher.workspace.root / "store")
+    trust = publisher.trust("store", Anchors())
+    numbers = itertools.count(1)
+
+    def disturbed(found: Catalog) -> Catalog:
+        one = services.entry(f"26100.1-20261123.{next(numbers)}")
+        change(store, trust, publisher, lambda now: now.having(one), Silent())
+        return found.having(services.entry("26100.1-20261123.99"))
+
+    with pytest.raises(PipelineError, match="changed by others"):
+        change(store, trust, publisher, disturbed, Silent())
