@@ -353,19 +353,16 @@ def test_a_failing_step_ends_it_before_anything_is_generalised(
 
 def test_logs_that_refuse_are_no_failure_but_the_main_ones_are(machine: FakeMachine) -> None:
     config = prepare(machine)
-    logs = {"Vendor-Debug": 1, "System": 2}
-    machine.change(event_logs=logs, locked_logs=["Vendor-Debug"])
-    assert clean(machine, config).exit == 0
-    machine.change(event_logs=logs, locked_logs=["System"])
-    ran = clean(machine, config)
-    assert ran.states["event-logs"] == "failed"
+    logs = {"event_logs": {"Vendor-Debug": 1, "System": 2}}
+    states = [machine.state | logs | {"locked_logs": [name]} for name in ("Vendor-Debug", "System")]
+    vendors, main = machine.run(*[Run("seal.ps1", ["-Config", config], state) for state in states])
+    assert vendors.exit == 0
+    assert main.states["event-logs"] == "failed"
 
 
 def test_a_second_cleaning_finds_less_to_do(machine: FakeMachine) -> None:
-    config = prepare(machine)
-    assert clean(machine, config).exit == 0
-    again = clean(machine, config)
-    assert again.exit == 0
+    first, again = machine.run(*[Run("seal.ps1", ["-Config", prepare(machine)])] * 2)
+    assert (first.exit, again.exit) == (0, 0)
     quiet = {name for name, state in again.states.items() if state == "ok"}
     assert quiet == {"caches", "logs", "pagefile", "hibernation", "recovery", "panther"}
 
