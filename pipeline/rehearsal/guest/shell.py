@@ -1,9 +1,9 @@
 """The few things of cmd.exe that answer files and administrators need.
 
 Goes in: a command line. Comes out: an exit code. ``echo TEXT> FILE``, ``for %d in (A B) do …``,
-``if [not] exist PATH …``, ``&&``, ``||``, ``&``, and programs that the caller knows. What is none
-of these is said not to be known, with cmd's own exit code 9009 or 1: the stand-in does not
-pretend.
+``if [not] exist PATH …``, ``if [not] errorlevel N …``, ``&&``, ``||``, ``&``, and programs that the
+caller knows. What is none of these is said not to be known, with cmd's own exit code 9009 or 1: the
+stand-in does not pretend.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .winpath import Drives, NoDrive
 UNKNOWN = 9009
 _FOR = re.compile(r"for\s+%{1,2}(\w)\s+in\s+\(([^)]*)\)\s+do\s+(.*)", re.IGNORECASE | re.DOTALL)
 _IF = re.compile(r'if\s+(not\s+)?exist\s+("[^"]*"|\S+)\s+(.*)', re.IGNORECASE | re.DOTALL)
+_LEVEL = re.compile(r"if\s+(not\s+)?errorlevel\s+(\d+)\s+(.*)", re.IGNORECASE | re.DOTALL)
 _ECHO = re.compile(r"echo[\s.](.*)", re.IGNORECASE | re.DOTALL)
 _REDIRECT = re.compile(
     r'^((?:[^">]|"[^"]*")*?)\s?([12]?>>?)\s*("[^"]*"|[^\s>]+)\s*(?:2>&1)?\s*$', re.DOTALL
@@ -58,6 +59,8 @@ class Shell:
     drives: Drives
     programs: Mapping[str, Program] = field(default_factory=dict)
     out: TextIO = field(default_factory=lambda: sys.stdout)
+    level: int = 0
+    """The exit code of the last program: cmd's errorlevel, which ``echo`` leaves alone."""
 
     def run(self, line: str) -> int:
         """Run a command line; its exit code."""
@@ -75,6 +78,10 @@ class Shell:
         if match := _IF.fullmatch(line):
             absent, path, command = match.groups()
             return self.run(command) if self.drives.exists(path) is not bool(absent) else 0
+        if match := _LEVEL.fullmatch(line):
+            below, level, command = match.groups()
+            # At least, not exactly, as cmd has it.
+            return self.run(command) if (self.level >= int(level)) is not bool(below) else 0
         if re.match(r"if\s", line, re.IGNORECASE):
             return self.unknown(line)
         return self._sequence(_split(line))
@@ -143,7 +150,8 @@ class Shell:
         name = re.split(r"[\\/]", argv[0])[-1].lower().removesuffix(".exe")
         if name not in self.programs:
             return self.unknown(command, UNKNOWN)
-        return self.programs[name](Shell(self.drives, self.programs, out), argv[1:])
+        self.level = self.programs[name](Shell(self.drives, self.programs, out), argv[1:])
+        return self.level
 
     def unknown(self, what: str, code: int = 1) -> int:
         """Say that the stand-in cannot do it, and fail."""

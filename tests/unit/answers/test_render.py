@@ -170,7 +170,7 @@ def test_there_is_exactly_one_automatic_logon() -> None:
 def test_every_pass_announces_itself_first() -> None:
     xml = autounattend()
     commands = values(xml, "//RunSynchronousCommand/Path") + values(xml, "//CommandLine")
-    beacons = [command for command in commands if "GOLDEN" in command]
+    beacons = [command for command in commands if "GOLDEN pass" in command]
     assert beacons == [
         f"cmd /c echo GOLDEN pass {name}> COM1"
         for name in ("windowsPE", "specialize", "oobeSystem")
@@ -183,7 +183,9 @@ def test_the_agent_is_looked_for_on_every_letter() -> None:
     match = re.fullmatch(
         r"cmd\.exe /d /c for %d in \(([A-Z ]+)\) do if exist %d:\\golden\\agent\.ps1 "
         r"powershell\.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass "
-        r"-File %d:\\golden\\agent\.ps1 -Mode Apply -Plan %d:\\golden\\bootstrap\.json",
+        r"-File %d:\\golden\\agent\.ps1 -Mode Apply -Plan %d:\\golden\\bootstrap\.json "
+        r"& if errorlevel 2 if not errorlevel 3 "  # the agent itself had nothing to name
+        r"echo GOLDEN plan bootstrap failed: not understood> COM1",
         command,
     )
     assert match, command

@@ -115,3 +115,16 @@ def test_variables(guest: Guest) -> None:
 
 def test_words_keep_backslashes_and_quotes_group() -> None:
     assert words(r'"C:\Program Files\x.exe" /t "a b"') == [r"C:\Program Files\x.exe", "/t", "a b"]
+
+
+@pytest.mark.parametrize(("code", "said"), [(0, []), (1, []), (2, ["refused"]), (4, [])])
+def test_errorlevel_tells_a_plan_that_was_not_understood(
+    guest: Guest, com1: list[str], code: int, said: list[str]
+) -> None:
+    (guest.shell.drives.letters["E"] / "agent.ps1").touch()
+    guest.shell.programs = {"powershell": lambda _, __: code}
+    guest.shell.run(
+        r"cmd.exe /d /c for %d in (C E F) do if exist %d:\agent.ps1 powershell.exe %d:\agent.ps1"
+        r" & if errorlevel 2 if not errorlevel 3 echo refused> COM1"
+    )
+    assert com1 == said
