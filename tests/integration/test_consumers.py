@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -14,10 +16,14 @@ import pytest
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json, sha256_file, write_bytes
 from pipeline.foundation.paths import ROOT
-from pipeline.foundation.process import environment
+from pipeline.foundation.process import environment, find_program
+from pipeline.foundation.units import Size
+from pipeline.foundation.waiting import wait_until
 from pipeline.guest.keys import make_key_pair
 from pipeline.guest.ssh import connect
+from pipeline.machine import image as qemu_img
 from pipeline.publishing.consumers import FOLDER, consumer_files
+from tests.unit.publishing.samples import sample
 
 pytestmark = pytest.mark.integration
 
@@ -64,6 +70,58 @@ async def look_and_power_off(port: int, key: Path, share: Path) -> None:
         assert (share / "from-guest.txt").read_bytes() == b"from the guest"
         with suppress(PipelineError):  # the connection may end before the answer
             await guest.run("shutdown.exe /s /t 2 /f", 60)
+
+
+MACHINES = [
+    {"firmware": "uefi", "tpm": False, "secure_boot": False},
+    {"firmware": "uefi", "tpm": True, "secure_boot": True},
+    {"firmware": "bios", "tpm": False, "secure_boot": False},
+]
+
+
+def status_and_quit(monitor: Path) -> str:
+    """What QEMU says of itself over QMP; then it is told to end."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.connect(str(monitor))
+        lines = channel.makefile("rw")
+        assert "QMP" in json.loads(lines.readline())
+        answers = []
+        for command in ("qmp_capabilities", "query-status", "quit"):
+            lines.write(json.dumps({"execute": command}) + "\n")
+            lines.flush()
+            answers.append(json.loads(lines.readline()))
+    status: str = answers[1]["return"]["status"]
+    return status
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_real_qemu_takes_the_machine(machine: dict[str, object], tmp_path: Path) -> None:
+    """With firmware, TPM and virtiofsd as installed; the machine is made, and never started."""
+    manifest = sample("rehearsal")
+    manifest["machine"] |= machine
+    version, tools, share = (tmp_path / name for name in ("a version", "tools", "share"))
+    for name, data in consumer_files(manifest, ROOT / "templates").items():
+        write_bytes(version / name, data)
+    qemu_img.create(version / "disk.qcow2", Size.parse("1M"))
+    for folder in (tools, share):
+        folder.mkdir()
+    real, monitor = find_program("qemu-system-x86_64"), tmp_path / "qmp"
+    wrapper = tools / "qemu-system-x86_64"
+    wrapper.write_text(f'#!/bin/sh\nexec {real} -S -qmp unix:{monitor},server=on,wait=off "$@"\n')
+    wrapper.chmod(0o755)
+    path, log = f"{tools}:{os.environ['PATH']}", tmp_path / "log"
+    words: list[str | Path] = ["--state", tmp_path / "a state, kept", "--share", share]
+    words += ["--port", str(free_port())]
+    with started(log, "env", f"PATH={path}", "ACCEL=tcg", "sh",
+                 version / FOLDER / "qemu.sh", *words) as process:  # fmt: skip
+
+        def ready() -> bool:
+            assert process.poll() is None, log.read_text()
+            return monitor.exists()
+
+        wait_until("QEMU's monitor", ready, 60, 0.1)
+        assert status_and_quit(monitor) == "prelaunch"
+        assert process.wait(60) == 0, log.read_text()
 
 
 def test_qemu_sh_boots_an_overlay_with_a_shared_folder(version: Path, tmp_path: Path) -> None:
