@@ -448,3 +448,10 @@ def test_a_registry_with_a_password(
             blob = Blob("disk.qcow2", one.sha256, one.size)
             store.get(one.key, blob, tmp_path / "got", tmp_path / "partial", Silent())
     assert (tmp_path / "got").read_bytes() == b"disk"
+
+
+def test_the_table_of_hostile_stores_is_todays() -> None:
+    """docs/pulling.md, sentence by sentence; the cases themselves are unit tests."""
+    words = [sys.executable, "-m", "tests.hostile_table", "--check"]
+    done = subprocess.run(words, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, "python -m tests.hostile_table --write\n" + done.stdout
