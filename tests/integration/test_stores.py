@@ -455,3 +455,8 @@ def test_the_table_of_hostile_stores_is_todays() -> None:
     words = [sys.executable, "-m", "tests.hostile_table", "--check"]
     done = subprocess.run(words, cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, "python -m tests.hostile_table --write\n" + done.stdout
+
+
+def test_a_registry_that_is_away_is_a_sentence() -> None:
+    with pytest.raises(RegistryRefused, match="connection refused"):
+        Registry("127.0.0.1:1", plain=True).tags("golden")

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from pipeline.inputs.fetch_types import Answer
 from pipeline.publishing.stores import oci_manifest as manifests
 from pipeline.publishing.stores.base import Odd
-from pipeline.publishing.stores.oci import Registry, RegistryRefused
 from pipeline.publishing.stores.oci_manifest import DiskLayer, Layer
 from pipeline.publishing.stores.oci_reading import Inline, Within
 from pipeline.publishing.stores.opening import open_store
@@ -154,8 +153,3 @@ def test_one_request_reads_the_catalog_of_a_registry(tmp_path: Path) -> None:
             assert store.read("", "index.json", 100) == data
             assert store.read("", "index.json.sig", 100) is None
     assert asked == ["/v2/golden/manifests/catalog"]
-
-
-def test_a_registry_that_is_away_is_a_sentence() -> None:
-    with pytest.raises(RegistryRefused, match="connection refused"):
-        Registry("127.0.0.1:1", plain=True).tags("golden")
