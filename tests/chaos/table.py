@@ -90,25 +90,25 @@ def lines(row: Row) -> list[str]:
     return [first, *told, *(f"    ! {wrong}" for wrong in row.wrong)]
 
 
+def _said(row: Row) -> str:
+    """The cells of what was seen."""
+    if row.skipped:
+        return f"({row.skipped}) | | |"
+    told = _cell(_told(row.sentence))
+    return f"{told} | {_seconds(row)} | {_left(row)} | {row.again}"
+
+
 def _table(rows: Iterable[Row]) -> str:
     head = "| fault | what happens | the user reads | noticed after | left | next run |\n"
     head += "|---|---|---|---|---|---|\n"
-    body = [
-        f"| `{row.name}` | {row.what} | {_cell(_told(row.sentence)) or row.skipped} "
-        f"| {_seconds(row)} | {_left(row)} | {row.again} |\n"
-        for row in rows
-    ]
+    body = [f"| `{row.name}` | {row.what} | {_said(row)} |\n" for row in rows]
     return head + "".join(body)
 
 
 def _signal_table(rows: Iterable[Row]) -> str:
     head = "| signal | stage | the user reads | ended after | left | next run |\n"
     head += "|---|---|---|---|---|---|\n"
-    body = [
-        f"| `{row.name}` | {row.stage} | {_cell(_told(row.sentence))} "
-        f"| {_seconds(row)} | {_left(row)} | {row.again} |\n"
-        for row in rows
-    ]
+    body = [f"| `{row.name}` | {row.stage} | {_said(row)} |\n" for row in rows]
     return head + "".join(body)
 
 
@@ -138,11 +138,15 @@ def keep(path: Path, row: Row) -> None:
 
 
 def write(rows: Mapping[str, Row], cases: Sequence[Case]) -> str:
-    """Write the document from a row for each case; why not, if it was not written."""
-    missing = [case.key for case in cases if case.key not in rows]
-    bad = [row.key for row in rows.values() if not row.good]
-    if missing or bad:
-        return f"not written: without a row: {missing}; not as they should be: {bad}"
-    wanted = [rows[case.key] for case in cases]
+    """Write the document, a row for each case; why not, if one was not as it should be."""
+    if bad := [row.key for row in rows.values() if not row.good]:
+        return f"not written: not as they should be: {', '.join(bad)}"
+    wanted = [rows.get(case.key) or _untried(case) for case in cases]
     write_bytes(DOCUMENT, document(wanted).encode())
     return ""
+
+
+def _untried(case: Case) -> Row:
+    row = Row.of(case)
+    row.skipped = "not tried in the run that this was written from"
+    return row

@@ -106,11 +106,10 @@ def test_a_sentence_that_does_not_say_it_is_not_good(sentence: str, good: bool) 
     assert row.good is good
 
 
-def test_the_document_is_not_written_without_all_rows_or_with_a_bad_one() -> None:
+def test_the_document_is_not_written_with_a_bad_row() -> None:
     bad = Row.of(CASE)
     bad.wrong.append("left behind: a process")
-    assert "without a row: ['a-fault@install']" in table.write({}, [CASE])
-    assert "not as they should be: ['a-fault@install']" in table.write({CASE.key: bad}, [CASE])
+    assert table.write({CASE.key: bad}, [CASE]).endswith("as they should be: a-fault@install")
 
 
 def test_cells_hold_nothing_of_one_run() -> None:
