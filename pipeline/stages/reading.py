@@ -25,6 +25,7 @@ from pipeline.stages.signs import explain
 
 NOTE = "failure.json"
 PHASES = "phases.json"
+INTERRUPTED = "interrupted"
 LARGEST = 2 << 20  # of a log, from its end
 FINDINGS = 8
 LAST_LINES = 5
@@ -69,14 +70,13 @@ class Reading:
 
 def note_failure(folder: Path, image: str, stage: str, error: BaseException) -> None:
     """Write into the evidence what the user was told."""
-    known = isinstance(error, PipelineError)
-    note = {
-        "image": image,
-        "stage": stage,
-        "message": error.message if isinstance(error, PipelineError) else repr(error),
-        "hint": error.hint if isinstance(error, PipelineError) else "",
-        "fault": str(getattr(error, "fault", "")) or ("" if known else type(error).__name__),
-    }
+    note = {"image": image, "stage": stage, "message": repr(error), "hint": ""}
+    note["fault"] = type(error).__name__
+    if isinstance(error, PipelineError):
+        note |= {"message": error.message, "hint": error.hint}
+        note["fault"] = str(getattr(error, "fault", ""))
+    elif isinstance(error, KeyboardInterrupt):
+        note |= {"message": INTERRUPTED, "fault": INTERRUPTED}
     write_json(folder / NOTE, note)
 
 
@@ -97,13 +97,14 @@ def took(folder: Path) -> dict[str, float]:
 
 
 def newest(workspace: Workspace) -> Path:
-    """The folder of the last failure; raises when there is none."""
+    """The folder of the last failure, interrupted runs aside; raises when there is none."""
     folders = [path for path in (workspace.output / "failures").glob("*/*") if path.is_dir()]
     if not folders:
         raise PipelineError(
             f"nothing has failed in {workspace.output}", hint="name a folder of evidence"
         )
-    return max(folders, key=lambda path: path.stat().st_mtime_ns)
+    failed = [path for path in folders if _note(path)["fault"] != INTERRUPTED]
+    return max(failed or folders, key=lambda path: path.stat().st_mtime_ns)
 
 
 def read_evidence(folder: Path) -> Reading:

@@ -67,6 +67,19 @@ def test_of_several_machines_the_longest_phase_counts(tmp_path: Path) -> None:
     assert took(tmp_path / "none") == {}
 
 
+def test_a_run_that_was_interrupted_hides_no_failure(folder: Path, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, tmp_path / "output", tmp_path / "cache")
+    later = folder.parent / "install-20260101-111213"
+    later.mkdir()
+    note_failure(later, "win", "install", KeyboardInterrupt())
+    os.utime(folder, ns=(1, 1))
+    assert read_evidence(later).message == "interrupted"
+    assert newest(workspace) == folder
+    note_failure(folder, "win", "install", KeyboardInterrupt())
+    os.utime(folder, ns=(1, 1))
+    assert newest(workspace) == later
+
+
 def test_a_bug_is_named_by_its_kind(folder: Path) -> None:
     note_failure(folder, "win", "install", KeyError("x"))
     assert read_evidence(folder).fault == "KeyError"
