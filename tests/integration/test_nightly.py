@@ -154,7 +154,7 @@ def test_it_is_one_rebuild_of_what_uses_the_drivers_and_one_version(nights: Nigh
     assert "was made from other inputs" in item["reason"]
     nights.world.site.seen.clear()
     ran = stages(nights.checkout.doit(f"build:{IMAGE}"))
-    assert ran == [f"{stage}:{IMAGE}" for stage in STAGES]
+    assert sorted(ran) == sorted(f"{stage}:{IMAGE}" for stage in STAGES)
     assert nights.discs_sent() == 0, "the refresh has fetched it"
     (version,) = nights.checkout.versions(IMAGE)
     manifest = json.loads(version.read_text())
@@ -213,7 +213,7 @@ def test_near_its_end_it_is_to_be_rebuilt_from_install_on_with_the_same_inputs(
 @pytest.mark.skipif(not os.environ.get("GOLDEN_TEST_EXPIRY"), reason="another real rebuild")
 def test_that_rebuild_is_a_new_version_of_the_same_build(nights: Nights) -> None:
     ran = stages(nights.checkout.doit(f"build:{IMAGE}"))
-    assert ran == [f"{stage}:{IMAGE}" for stage in STAGES[STAGES.index("install") :]]
+    assert sorted(ran) == sorted(f"{s}:{IMAGE}" for s in STAGES[STAGES.index("install") :])
     old, new = (json.loads(path.read_text()) for path in nights.checkout.versions(IMAGE))
     assert old["build_id"] == new["build_id"]
     assert old["version"] != new["version"]
