@@ -58,9 +58,8 @@ class Lines:
         self.last = now
         self._lock = threading.RLock()
         self._closed = threading.Event()
-        threading.Thread(
-            target=_beat, args=(weakref.ref(self), self._closed, self.BEAT), daemon=True
-        ).start()
+        heart = (weakref.ref(self), self._closed, self.BEAT)
+        threading.Thread(target=_beat, args=heart, daemon=True, name=f"heart of {job}").start()
 
     def phase(self, name: str, expected: float | None = None) -> None:
         """See :class:`Progress`."""
