@@ -79,6 +79,7 @@ def prepare(machine: FakeMachine, **config: Any) -> str:
         "agent.ps1",
         "seal.ps1",
         "payload/big.msi",
+        "payload/driver/deep/x.inf",
         "log/provision.log",
     ]:
         file = machine.golden / name
