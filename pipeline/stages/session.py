@@ -7,6 +7,7 @@ inside: a guest that has to be cut off leaves a disk that nobody trusts.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,7 +21,7 @@ from pipeline.machine import image as qemu_img
 from pipeline.machine.boot import boot
 from pipeline.machine.machine import Machine
 from pipeline.machine.spec import MachineSpec, Share
-from pipeline.machine.watch import Limits, Phase, Watcher, watch
+from pipeline.machine.watch import SETTLING, Limits, Phase, Watcher, watch
 from pipeline.stages.build import Build, Work
 from pipeline.stages.cidata import KEY
 from pipeline.stages.failure import after_failure, read_from_disk
@@ -28,6 +29,7 @@ from pipeline.stages.keep import wanted
 from pipeline.stages.reading import note_phases
 
 DISK = "disk.qcow2"
+GOES_DOWN_WITHIN = 15.0
 POWER_OFF = "shutdown.exe /s /t 2 /f"
 
 Job = Callable[[Machine], Awaitable[None]]
@@ -199,4 +201,14 @@ async def session(
         watched(work, spec, course, also, part=part, access=access) as (machine, watcher),
         connect(machine.ssh_port, access.user, access.key, access.host_key, deadline) as guest,
     ):
-        yield Session(machine, guest, watcher)
+        try:
+            yield Session(machine, guest, watcher)
+        except GuestUnreachable:
+            await _last_word(machine)
+            raise
+
+
+async def _last_word(machine: Machine) -> None:
+    """A guest that goes down breaks the connection first: let the watch tell why it went."""
+    if await machine.ended(GOES_DOWN_WITHIN):
+        await asyncio.sleep(SETTLING)
