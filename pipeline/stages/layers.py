@@ -117,8 +117,8 @@ def alone(build: Build, item: Examined, progress: Progress) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         try:
+            _require_may_leave(build)
             store = stack.enter_context(_opened(build, progress))
-            _require_may_leave(build, store)
             stack.enter_context(store.lease(_key(item), waiting))
         except MustStay:
             raise
@@ -136,12 +136,14 @@ def _told(error: Exception) -> str:
     return error.message if isinstance(error, PipelineError) else str(error)
 
 
-def _require_may_leave(build: Build, store: Any) -> None:
+def _require_may_leave(build: Build) -> None:
     """Before the work, not after it: a layer holds the same Windows as a version."""
     from pipeline.publishing.licence import require_may_leave
+    from pipeline.publishing.stores.opening import on_loopback
 
-    if store.remote:
-        require_may_leave(build.image, build.settings, str(build.settings.layers))
+    store = str(build.settings.layers)
+    if not (build.image.rehearsal and on_loopback(store)):
+        require_may_leave(build.image, build.settings, store)
 
 
 def find(build: Build, item: Examined, progress: Progress) -> Layer | None:

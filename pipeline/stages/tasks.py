@@ -99,12 +99,25 @@ def _built(image: str) -> None:
     identifier = graph.decisions[image]["publish"].examined.id
     here = catalog.find(workspace.catalog, image, identifier)
     if here is not None and catalog.present(workspace.published, here):
+        _fill_stores(build, here)
         print(f"{image}: {shown(workspace.published / image / here.version / here.disk)}")
         return
     for place in build.settings.stores:
         if entry := shelves.find(place, workspace, image, identifier):
             print(f"{image}: version {entry.version} in {place}")
             return
+
+
+def _fill_stores(build: Build, entry: catalog.Entry) -> None:
+    """Bring the version to stores of the settings that lack it: one failed, or was added since."""
+    from pipeline.publishing.stores.push import Publisher, filled_from_here, push_all
+
+    shelves.stocked.cache_clear()  # publishing has just been there
+    image, workspace = build.image, build.workspace
+    places = filled_from_here(build.settings)
+    if any(not shelves.find(p, workspace, image.name, entry.build_id) for p in places):
+        publisher = Publisher.of(workspace, build.settings)
+        push_all(image, entry, publisher, reporter(f"publish:{image.name}"))
 
 
 def _pytest(name: str) -> None:

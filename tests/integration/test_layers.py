@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,10 @@ def place(tmp_path: Path) -> Iterator[str]:
 
 
 def host(root: Path, place: str) -> Host:
-    """A build host whose toy image is Windows that may leave it, as far as the licence goes."""
+    """A build host; its toy image is a rehearsal, which a registry on this very host may hold."""
     made = Host(root, root)
-    settings = Settings(layers=place, accept_eula=True)
-    made.build = type(made.build)(made.build.image, {}, settings, made.build.workspace)
+    image = replace(made.build.image, rehearsal=True)
+    made.build = replace(made.build, image=image, settings=Settings(layers=place))
     return made
 
 
