@@ -1,12 +1,16 @@
-"""doit, with one stage that does not end: so that a signal hits also what takes milliseconds.
+"""doit, with one stage that does not end, or with a clock that somebody sets.
+
+The first, so that a signal hits also what takes milliseconds.
 
 ``CHAOS_HOLD`` names where: ``<stage>`` when its work is done and nothing is committed (of publish:
 when the disk is compressed), ``appear`` between a version's rename and its line in the catalog. Run
-as a program, with doit's arguments.
+as a program, with doit's arguments. ``CHAOS_CLOCK`` names a file with the seconds by which the clock
+is wrong now, as a program sees it whose host's clock was set: only the time that never jumps stays.
 """
 
 from __future__ import annotations
 
+import datetime
 import os
 import runpy
 import sys
@@ -22,6 +26,24 @@ def hold() -> None:
     print(f"\n{HELD}", flush=True)
     while True:
         time.sleep(60)
+
+
+def jump(offset: Path) -> None:
+    """Let the clock go wrong by what ``offset`` says from moment to moment."""
+    true, utc, local, form = time.time, time.gmtime, time.localtime, time.strftime
+    now = lambda: true() + float(offset.read_text() or 0)  # noqa: E731
+
+    class Jumping(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Jumping:
+            return cls.fromtimestamp(now(), tz)
+
+    changed: Any = time
+    changed.time = now
+    changed.gmtime = lambda seconds=None: utc(now() if seconds is None else seconds)
+    changed.localtime = lambda seconds=None: local(now() if seconds is None else seconds)
+    changed.strftime = lambda text, when=None: form(text, local(now()) if when is None else when)
+    datetime.datetime = Jumping  # type: ignore[misc]
 
 
 def arrange(where: str) -> None:
@@ -56,5 +78,7 @@ def arrange(where: str) -> None:
 if __name__ == "__main__":
     here = str(Path(__file__).parent)
     sys.path[:] = [folder for folder in sys.path if folder != here]
-    arrange(os.environ["CHAOS_HOLD"])
+    if clock := os.environ.get("CHAOS_CLOCK"):
+        jump(Path(clock))
+    arrange(os.environ.get("CHAOS_HOLD", ""))
     runpy.run_module("doit", run_name="__main__", alter_sys=True)

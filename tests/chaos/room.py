@@ -98,7 +98,7 @@ class Room:
     def start(self, stage: str, *, hold: str = "", terminal: bool = False, **extra: str) -> Running:
         """Start the task graph for a stage; with ``hold`` it does not get beyond that."""
         argv = self.checkout.command(f"{stage}:{self.image}")
-        if hold:
+        if hold or "CHAOS_CLOCK" in extra:
             argv = [sys.executable, str(HELD), *argv[3:]]
             extra["CHAOS_HOLD"] = hold
         sign = self.work(stage) / "evidence/com1.log"
