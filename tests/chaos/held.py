@@ -4,8 +4,9 @@ The first, so that a signal hits also what takes milliseconds.
 
 ``CHAOS_HOLD`` names where: ``<stage>`` when its work is done and nothing is committed (of publish:
 when the disk is compressed), ``appear`` between a version's rename and its line in the catalog. Run
-as a program, with doit's arguments. ``CHAOS_CLOCK`` names a file with the seconds by which the clock
-is wrong now, as a program sees it whose host's clock was set: only the time that never jumps stays.
+as a program, with doit's arguments. ``CHAOS_CLOCK`` names a file with the seconds by which the
+clock is wrong now, as a program sees it whose host's clock was set: only the time that never jumps
+stays.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def hold() -> None:
 def jump(offset: Path) -> None:
     """Let the clock go wrong by what ``offset`` says from moment to moment."""
     true, utc, local, form = time.time, time.gmtime, time.localtime, time.strftime
-    now = lambda: true() + float(offset.read_text() or 0)  # noqa: E731
+
+    def now() -> float:
+        return true() + float(offset.read_text())
 
     class Jumping(datetime.datetime):
         @classmethod
