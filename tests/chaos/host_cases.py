@@ -199,10 +199,6 @@ CASES = (
         partial(_killed, program="virtiofsd", stage="check", after=STARTED),
     ),
     _case(
-        "virtiofsd-missing", "check", "virtiofsd is not installed", "virtiofsd",
-        partial(_missing, program="virtiofsd", stage="check"),
-    ),
-    _case(
         "disk-full-before", "provision", "the host's disk has not the room that a stage may need",
         "provision:rehearsal.* (room|space|free)", _full_before, needs=needs_root,
     ),
