@@ -1034,7 +1034,7 @@ function Assert-Payload($Item, [string]$Where) {
     if ($file -eq '' -or $file -match '[\\:*?\[\]]' -or $file.StartsWith('/') -or ($file -split '/') -contains '..') {
         throw "${Where}: the payload '$file' is not a relative path below the payload folder"
     }
-    if ([string](Get-Field -Record $Item -Name 'sha256' -Default '') -notmatch '^[0-9a-fA-F]{64}$') {
+    if ([string](Get-Field -Record $Item -Name 'sha256' -Default '') -notmatch '^[0-9a-fA-F]{64}\z') {
         throw "${Where}: the payload '$file' has no SHA-256"
     }
 }
@@ -1059,12 +1059,19 @@ function Assert-Keys($Step, [string]$Where) {
 
 function Assert-Acl($Step, [string]$Where) {
     foreach ($entry in @($Step.entries)) {
-        if ([string](Get-Field -Record $entry -Name 'identity' -Default '') -notmatch '^S-1-[0-9-]+$') {
+        if ([string](Get-Field -Record $entry -Name 'identity' -Default '') -notmatch '^S-1-[0-9-]+\z') {
             throw "${Where}: an entry's identity is not a SID"
         }
-        if (-not $script:Rights.ContainsKey([string](Get-Field -Record $entry -Name 'rights' -Default ''))) {
+        if (@($script:Rights.Keys) -cnotcontains [string](Get-Field -Record $entry -Name 'rights' -Default '')) {
             throw "${Where}: an entry's rights are neither FullControl nor ReadAndExecute"
         }
+    }
+}
+
+# Without a drive a path would depend on the directory that the agent was started in.
+function Assert-Path($Step, [string]$Where) {
+    if ([string]$Step.path -notmatch '^[A-Za-z]:[\\/]') {
+        throw "${Where}: the path '$($Step.path)' does not begin with a drive"
     }
 }
 
@@ -1090,6 +1097,7 @@ function Assert-Kind($Step, [string]$Where) {
     $payloads = @(Get-Field -Record $Step -Name 'payloads' -Default @())
     switch ([string]$Step.kind) {
         'file' {
+            Assert-Path -Step $Step -Where $Where
             $given = [int]($payloads.Count -gt 0)
             foreach ($name in @('content', 'ensure')) {
                 $given += [int]($null -ne $Step.PSObject.Properties[$name])
@@ -1102,15 +1110,16 @@ function Assert-Kind($Step, [string]$Where) {
             Assert-RegistryStep -Step $Step -Where $Where
         }
         'acl' {
+            Assert-Path -Step $Step -Where $Where
             Assert-Acl -Step $Step -Where $Where
         }
         'service' {
-            if ([string]$Step.name -notmatch '^[A-Za-z0-9_. -]+$') {
+            if ([string]$Step.name -notmatch '^[A-Za-z0-9_. -]+\z') {
                 throw "${Where}: '$($Step.name)' is not the name of a service"
             }
         }
         'update' {
-            if ([string]$Step.kb -notmatch '^KB[0-9]+$') {
+            if ([string]$Step.kb -notmatch '^KB[0-9]+\z') {
                 throw "${Where}: '$($Step.kb)' is not the number of an update, such as KB5031234"
             }
         }
@@ -1126,7 +1135,7 @@ function Assert-Kind($Step, [string]$Where) {
 
 function Assert-Step($Step, $Seen) {
     $id = [string](Get-Field -Record $Step -Name 'id' -Default '')
-    if ($id -cnotmatch '^[a-z0-9-]+$') {
+    if ($id -cnotmatch '^[a-z0-9-]+\z') {
         throw "step '$id': an id is made of a-z, 0-9 and -"
     }
     if (-not $Seen.Add($id)) {
@@ -1155,7 +1164,7 @@ function Read-Plan([string]$Path) {
     if ([string](Get-Field -Record $read -Name 'schema' -Default '') -ne '1') {
         throw "the plan $Path is not of schema 1"
     }
-    if ([string](Get-Field -Record $read -Name 'name' -Default '') -cnotmatch '^[a-z0-9-]+$') {
+    if ([string](Get-Field -Record $read -Name 'name' -Default '') -cnotmatch '^[a-z0-9-]+\z') {
         throw "the plan $Path has no name made of a-z, 0-9 and -"
     }
     $seen = New-Object -TypeName 'System.Collections.Generic.HashSet[string]'
@@ -1176,7 +1185,7 @@ function Assert-Argument([string[]]$Unknown) {
         throw '-Plan is missing'
     }
     foreach ($number in @($ProgramTimeout, $ServiceTimeout, $BusyTimeout)) {
-        if ($number -notmatch '^[0-9]{1,6}$') {
+        if ($number -notmatch '^[0-9]{1,6}\z') {
             throw "a timeout is '$number', not a number of seconds"
         }
     }

@@ -174,6 +174,7 @@ PLANS: list[tuple[Any, str]] = [
     ({"schema": 1, "name": "a b", "steps": []}, "has no name"),
     ({"schema": 1, "name": "p", "steps": [{"kind": "reboot"}]}, "an id is made of"),
     ({"schema": 1, "name": "p", "steps": [{"id": "Up", "kind": "reboot"}]}, "an id is made of"),
+    ({"schema": 1, "name": "p", "steps": [{"id": "a\n", "kind": "reboot"}]}, "an id is made of"),
     (
         {
             "schema": 1,
@@ -208,6 +209,8 @@ PLANS: list[tuple[Any, str]] = [
         "exactly one of payloads, content and ensure",
     ),
     (bad(kind="file", content="x"), "the key 'path' is missing"),
+    (bad(kind="file", path="x", content="x"), "does not begin with a drive"),
+    (bad(kind="file", path="\\x", content="x"), "does not begin with a drive"),
     (bad(**REGISTRY), "the key 'value' is missing"),
     (bad(**REGISTRY | {"key": "HKCU:\\X", "value": "1"}), "not below HKLM"),
     (bad(**REGISTRY, type="DWord", value="many"), "'many' is not a DWord"),
@@ -218,6 +221,12 @@ PLANS: list[tuple[Any, str]] = [
         "identity is not a SID",
     ),
     (bad(**ACL, entries=[{"identity": "S-1-5-18", "rights": "Modify"}]), "rights are neither"),
+    (bad(**ACL, entries=[{"identity": "S-1-5-18", "rights": "fullcontrol"}]), "rights are neither"),
+    (
+        bad(**ACL | {"path": "x"}, entries=[{"identity": "S-1-5-18", "rights": "FullControl"}]),
+        "does not begin with a drive",
+    ),
+    (bad(kind="service", name="x\n"), "not the name of a service"),
     (bad(kind="service", name="x' OR 1=1"), "not the name of a service"),
     (bad(kind="service", name="x", start="automatic"), "start is 'automatic'"),
     (bad(kind="script", payloads=[PAYLOAD], interpreter="stand-in"), "interpreter is 'stand-in'"),

@@ -8,6 +8,7 @@ is trusted to be well-formed: what can be read of it is applied, above all the k
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,7 @@ def _record(machine: Machine, record: dict[str, Any]) -> None:
 def _tell(record: dict[str, Any]) -> None:
     if record["errors"]:
         linux.serial(f"GOLDEN firstboot failed {record['errors'][0]}"[:200])
+    os.sync()  # who sees the machine ready may cut its power
     linux.serial("GOLDEN firstboot ready")
 
 

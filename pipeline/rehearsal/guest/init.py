@@ -34,18 +34,22 @@ def _file_systems() -> None:
 def bugcheck(code: str, explanation: str) -> None:
     """The stop page: the reason on COM1 and on the screen, and the machine halts there."""
     linux.serial(f"STAND-IN stopped: {code} {explanation}")
-    for line in linux.LOG.read_text().splitlines()[-12:] if linux.LOG.exists() else []:
-        linux.serial(f"STAND-IN   {line}")
-
+    _last_log()
     linux.draw(":(", "Your device ran into a problem.", "", f"Stop code: {code}", explanation)
     linux.hold()
 
 
-def crash(explanation: str) -> None:
+def _last_log() -> None:
+    for line in linux.LOG.read_text().splitlines()[-12:] if linux.LOG.exists() else []:
+        linux.serial(f"STAND-IN   {line}")
+
+
+def crash(code: str, explanation: str) -> None:
     """Stop as a system does whose pvpanic driver tells the host of it."""
+    linux.serial(f"STAND-IN stopped: {code} {explanation}")
+    _last_log()
+    linux.draw(":(", "Your device ran into a problem.", "", code, explanation)
     linux.load("pvpanic_mmio", "pvpanic_pci")
-    linux.serial(f"STAND-IN stopped: CRITICAL_PROCESS_DIED {explanation}")
-    linux.draw(":(", "Your device ran into a problem.", "", "CRITICAL_PROCESS_DIED", explanation)
     Path("/proc/sysrq-trigger").write_text("c")
     linux.hold()
 
@@ -67,7 +71,7 @@ def main() -> None:
         for line in text.splitlines():
             linux.serial(f"STAND-IN {line}")
         try:
-            bugcheck("STAND_IN_BUG", text.strip().splitlines()[-1])
+            crash("STAND_IN_BUG", text.strip().splitlines()[-1])
         finally:
             sys.stdout.flush()
             linux.hold()

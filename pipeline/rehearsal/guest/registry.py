@@ -66,7 +66,10 @@ class Registry:
             values = self._read()
             yield values
             part = self.path.with_suffix(".new")
-            part.write_text(json.dumps(values, indent=1, sort_keys=True))
+            with part.open("w") as stream:
+                json.dump(values, stream, indent=1, sort_keys=True)
+                stream.flush()
+                os.fsync(stream.fileno())  # Windows' hives survive a power cut, too
             part.replace(self.path)
 
     def get(self, key: str, name: str) -> Value | None:

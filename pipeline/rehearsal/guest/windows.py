@@ -139,7 +139,7 @@ def main() -> None:
     _media()
     machine = Machine.at(C)
     if faults.on("panic"):
-        init.crash("a fault of the rehearsal: panic")
+        init.crash("CRITICAL_PROCESS_DIED", "a fault of the rehearsal: panic")
     linux.draw("Windows", machine.name)
     _start(machine)
     sshd.refresh(machine)
