@@ -7,7 +7,6 @@ paste it. No other module imports ``subprocess``.
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import shlex
@@ -18,9 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from pipeline.foundation.errors import MissingRequirement, PipelineError
+
+# Loaded by who stays beside a program; commands that merely run one answer sooner without it.
+if TYPE_CHECKING:
+    import asyncio
 
 # What a program may see of our environment: nothing that changes its output or leaks a secret.
 PASSED_ON = (
@@ -212,6 +215,8 @@ async def spawn(
     runs in a session of its own, so that a Ctrl-C on the terminal reaches us alone and we stop it
     in order.
     """
+    import asyncio
+
     find_program("setpriv", hint="install util-linux")
     program = os.fspath(find_program(os.fspath(argv[0])))
     return await asyncio.create_subprocess_exec(
@@ -230,6 +235,8 @@ async def spawn(
 
 async def stop(process: asyncio.subprocess.Process, patience: float = 5.0) -> int:
     """End a program: SIGTERM, after ``patience`` seconds SIGKILL; returns its exit code."""
+    import asyncio
+
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if process.returncode is not None:
             break
