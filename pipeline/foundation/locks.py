@@ -37,13 +37,16 @@ def lock(path: Path, waiting: Callable[[str], None] = lambda _: None) -> Iterato
 
 
 def lock_free(path: Path) -> bool:
-    """Whether nobody holds the lock file ``path`` just now."""
+    """Whether nobody holds the lock file ``path`` just now; one that is not there is held by none.
+
+    A shared lock asks: two that ask at once do not take each other for a holder.
+    """
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,13 @@ RETRY = 0.5
 KEY_GRACE = 10.0
 LOGIN_PATIENCE = 60.0
 KEEPALIVE, KEEPALIVES = 15, 20
+
+# Takes what stands in the way of a login for now, in words; empty when nothing does any more.
+Tell = Callable[[str], None]
+
+
+def nobody(_: str) -> None:
+    """Nobody listens."""
 
 
 class GuestUnreachable(PipelineError):
@@ -74,7 +82,7 @@ def _bare(public_key: str) -> str:
     return " ".join(public_key.split()[:2])
 
 
-async def wait_for_banner(port: int, deadline: float) -> str:
+async def wait_for_banner(port: int, deadline: float, tell: Tell = nobody) -> str:
     """Wait until an SSH server greets on ``port``; gives its greeting."""
     end = time.monotonic() + deadline
     last = "nothing was tried"
@@ -89,7 +97,8 @@ async def wait_for_banner(port: int, deadline: float) -> str:
         else:
             if greeting.startswith(BANNER):
                 return greeting.decode(errors="replace").strip()
-            last = f"it says {greeting!r}" if greeting else "the connection closes at once"
+            last = f"it says {greeting!r}" if greeting else "the port accepts, and closes at once"
+        tell(f"SSH never answered ({last})")
         await asyncio.sleep(min(RETRY, max(end - time.monotonic(), 0)))
     raise GuestUnreachable(
         f"no SSH server answered on port {port} within {deadline:g} s: {last}",
@@ -143,22 +152,27 @@ async def _try(login: Login) -> tuple[asyncssh.SSHClientConnection, str]:
 
 
 async def log_in(
-    login: Login, deadline: float, grace: float
+    login: Login, deadline: float, grace: float, tell: Tell = nobody
 ) -> tuple[asyncssh.SSHClientConnection, str]:
     """Banner, then login; a broken one is tried again, a refused key for ``grace`` seconds."""
     end = time.monotonic() + deadline
     refused: float | None = None
     while True:
-        await wait_for_banner(login.port, max(end - time.monotonic(), 0))
+        await wait_for_banner(login.port, max(end - time.monotonic(), 0), tell)
         try:
-            return await _try(login)
+            connection = await _try(login)
         except HostKeyChanged:
             raise
-        except KeyRefused:
+        except KeyRefused as error:
+            tell(error.message)
             refused = refused or time.monotonic()
             if time.monotonic() - refused >= grace:
                 raise
-        except GuestUnreachable:
+        except GuestUnreachable as error:
+            tell(error.message)
             if time.monotonic() >= end:
                 raise
+        else:
+            tell("")
+            return connection
         await asyncio.sleep(RETRY)

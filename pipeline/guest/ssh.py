@@ -22,7 +22,7 @@ import asyncssh
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import sha256_bytes
-from pipeline.guest.login import KEY_GRACE, RETRY, GuestUnreachable, Login, log_in
+from pipeline.guest.login import KEY_GRACE, RETRY, GuestUnreachable, Login, Tell, log_in, nobody
 from pipeline.guest.powershell import encoded_command, file_command, windows_path, without_clixml
 
 FOLDER = "/C:/ProgramData/golden"
@@ -219,10 +219,14 @@ async def connect(
     deadline: float,
     *,
     grace: float = KEY_GRACE,
+    tell: Tell = nobody,
 ) -> AsyncIterator[Guest]:
-    """Wait for the guest's SSH server, log in, and hang up after the block."""
+    """Wait for the guest's SSH server, log in, and hang up after the block.
+
+    ``tell`` hears what stands in the way meanwhile.
+    """
     login = Login(port, user, key, host_key)
-    guest = Guest(login, *await log_in(login, deadline, grace))
+    guest = Guest(login, *await log_in(login, deadline, grace, tell))
     try:
         yield guest
     finally:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.units import human_bytes
+from pipeline.inputs.fetch_urls import shown_url
 
 CHUNK = 1 << 20
 
@@ -86,3 +88,15 @@ class Fetcher(Protocol):
         self, url: str, *, within: float, headers: Mapping[str, str] | None = None
     ) -> AbstractContextManager[Answer]:
         """Ask for ``url``; the block, body and all, may take ``within`` seconds."""
+
+
+def whole(answer: Answer, maximum: int, too_long: type[HttpError] = HttpError) -> bytes:
+    """The body of a small document; an error when it is longer than ``maximum``, or cut short."""
+    data = b"".join(answer.chunks(maximum + 1))
+    where = shown_url(answer.url)
+    if len(data) > maximum:
+        raise too_long(f"{where}: longer than the {human_bytes(maximum)} expected of it")
+    if answer.total not in (None, len(data)):
+        text = f"{where}: broke off at {len(data)} of {answer.total} bytes"
+        raise HttpError(text, transient=True)
+    return data

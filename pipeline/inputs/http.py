@@ -23,7 +23,7 @@ import urllib3
 from pipeline.foundation.units import human_bytes, human_seconds
 from pipeline.inputs.fetch_guard import Guard, watched_pools
 from pipeline.inputs.fetch_reasons import is_passing, reason
-from pipeline.inputs.fetch_types import Answer, Fetcher, HttpError, Limits
+from pipeline.inputs.fetch_types import Answer, Fetcher, HttpError, Limits, whole
 from pipeline.inputs.fetch_urls import (
     content_range,
     is_downgrade,
@@ -255,18 +255,6 @@ def get_bytes(url: str, maximum: int, deadline: float, *, fetcher: Fetcher | Non
     with contextlib.ExitStack() as stack:
         source = fetcher or stack.enter_context(Client())
         return whole(stack.enter_context(source.get(url, within=deadline)), maximum)
-
-
-def whole(answer: Answer, maximum: int) -> bytes:
-    """The body of a small document; an error when it is longer than ``maximum``, or cut short."""
-    data = b"".join(answer.chunks(maximum + 1))
-    where = shown_url(answer.url)
-    if len(data) > maximum:
-        raise HttpError(f"{where}: longer than the {human_bytes(maximum)} expected of it")
-    if answer.total not in (None, len(data)):
-        text = f"{where}: broke off at {len(data)} of {answer.total} bytes"
-        raise HttpError(text, transient=True)
-    return data
 
 
 def open_range(url: str, *, fetcher: Fetcher | None = None, maximum: int = 64 << 20) -> HttpFile:

@@ -111,7 +111,7 @@ def page(url: str, fetcher: Fetcher, headers: Mapping[str, str] | None = None) -
     """A small document of the upstream's own host; one that another host sends is refused."""
 
     def request() -> bytes:
-        from pipeline.inputs.http import whole
+        from pipeline.inputs.fetch_types import whole
 
         with fetcher.get(url, within=WITHIN, headers=headers) as answer:
             refuse_other_host(url, answer.url)

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json, write_json
+from pipeline.foundation.locks import lock_free
 from pipeline.foundation.waiting import wait_until
 from pipeline.instances.instance import Home, now
 
@@ -57,7 +58,7 @@ def expect(home: Home) -> None:
 def read(home: Home) -> State:
     """The state of the instance."""
     said = _said(read_json(home.state))
-    if held(home.supervised):
+    if not lock_free(home.supervised):
         return said if said.alive else State(STARTING)
     # It may have ended between the two looks.
     said = _said(read_json(home.state))
@@ -71,21 +72,6 @@ def _said(data: Any) -> State:
         return State(**data)
     except TypeError:
         return State(NEVER)
-
-
-def held(path: Path) -> bool:
-    """Whether some process holds the lock file ``path``."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from typing import Any
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.waiting import Timeout
-from pipeline.guest.login import GuestUnreachable
+from pipeline.guest.login import GuestUnreachable, Tell, nobody
 from pipeline.guest.ssh import connect
 from pipeline.instances import access, hardware, state
 from pipeline.instances import instance as records
@@ -146,9 +146,9 @@ class Supervisor:
         """Wait until the guest is ready and lets us in; the first time its host key is pinned."""
         self._remember_port(machine.ssh_port)
         host_key = access.pinned(self.home)
-        boots = Phase("boot", self.patience.boot)
+        boots = Phase("boot", self.patience.boot, ssh=bool(host_key))
         first = Phase("first boot", self.patience.boot, FIRST_BOOT)
-        log_in = Phase("log in", LOGIN_SECONDS * 2)
+        log_in = Phase("log in", LOGIN_SECONDS * 2, ssh=True)
         course = [boots, log_in] if host_key else [boots, first, log_in]
         limits = Limits(idle=self.patience.idle)
         async with watch(machine, course, self.journal, limits) as watcher:
@@ -156,7 +156,7 @@ class Supervisor:
                 await self._first_boot(machine)
                 watcher.enter("log in")
             seconds = LOGIN_SECONDS if host_key is None else self.patience.boot
-            async with self._guest(machine, host_key, seconds) as guest:
+            async with self._guest(machine, host_key, seconds, watcher.no_login) as guest:
                 if host_key is None:
                     access.pin(self.home, guest.host_key)
 
@@ -180,8 +180,11 @@ class Supervisor:
             records.save(self.home, self.instance)
         access.write_config(self.home, self.instance, port)
 
-    def _guest(self, machine: Machine, host_key: str | None, seconds: float) -> Any:
-        return connect(machine.ssh_port, self.instance.user, self.home.key, host_key, seconds)
+    def _guest(
+        self, machine: Machine, host_key: str | None, seconds: float, tell: Tell = nobody
+    ) -> Any:
+        door = (machine.ssh_port, self.instance.user, self.home.key, host_key)
+        return connect(*door, seconds, tell=tell)
 
     # Running
 

@@ -27,7 +27,7 @@ class Phase:
     An empty pattern: it begins by itself when it is the first one, else when the host says so
     (``Watcher.enter``). Phases may be skipped, never gone back to. ``expected`` is its usual length
     in seconds. In a phase that is ``alone`` nobody but the guest works: when it is quiet there, it
-    waits for somebody to press a key.
+    waits for somebody to press a key. One that is ``ssh`` ends when the host has logged in.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Phase:
     begins: str = ""
     expected: float | None = None
     alone: bool = False
+    ssh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Watcher:
         self.timings: dict[str, float] = {}
         self.powering_off = False
         self.resets = 0
+        self._in_the_way = ""
         self._last_reset = -math.inf
         self._index = -1
         self._began = self.clock.now()
@@ -148,6 +150,15 @@ class Watcher:
             self.resets += 1
             self.progress.event("guest reset")
         return self.resets
+
+    def no_login(self, why: str) -> None:
+        """Note what stands in the way of a login for now; nothing when ``why`` is empty."""
+        self._in_the_way = why
+
+    def stuck(self, what: str) -> str:
+        """``what``, after why nobody could log in where the present phase waits for just that."""
+        known = self.phase.ssh and self._in_the_way
+        return f"{self._in_the_way}, {what}" if known else what
 
     async def new_phase(self) -> None:
         """Wait until another phase begins."""

@@ -117,7 +117,7 @@ async def _deadlines(watcher: Watcher, limits: Limits) -> None:
         if jump := watcher.clock.jump():
             watcher.progress.event(f"the host's clock moved by {jump:+.0f} s: no deadline minds")
     what = f"not done within {human_seconds(watcher.phase.deadline)}"
-    raise watcher.fault(Fault.PHASE_TOO_LONG, what, watcher.last_words())
+    raise watcher.fault(Fault.PHASE_TOO_LONG, watcher.stuck(what), watcher.last_words())
 
 
 async def _phase_or(seconds: float, watcher: Watcher) -> None:
@@ -177,7 +177,8 @@ async def _progress(watcher: Watcher, limits: Limits) -> None:
             what = f"Setup waits for somebody, or hangs: {what}, and the processors rest"
             raise watcher.fault(Fault.WAITS, what, _what_it_shows(watcher, motion))
         if still >= limits.idle:
-            raise watcher.fault(Fault.NO_PROGRESS, what, _what_it_shows(watcher, motion))
+            shows = _what_it_shows(watcher, motion)
+            raise watcher.fault(Fault.NO_PROGRESS, watcher.stuck(what), shows)
         watcher.progress.update(f"{human_bytes(motion.written)} written")
         await asyncio.sleep(limits.look)
 

@@ -37,7 +37,7 @@ def course(patience: Patience) -> list[Phase]:
         patience.phase("specialize", 45, r"^GOLDEN pass specialize", alone=True),
         patience.phase("oobeSystem", 45, r"^GOLDEN pass oobeSystem", alone=True),
         patience.phase("bootstrap", 20, r"^GOLDEN step bootstrap 1/"),
-        patience.phase("ssh", 15, r"^GOLDEN plan bootstrap"),
+        patience.phase("ssh", 15, r"^GOLDEN plan bootstrap", ssh=True),
         patience.phase("power off", 15),
     ]
 

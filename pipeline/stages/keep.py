@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.foundation.files import read_json, write_json
+from pipeline.foundation.locks import lock_free
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.process import pasteable
 from pipeline.foundation.progress import Progress
@@ -59,26 +60,11 @@ def _folder(workspace: Workspace) -> Path:
     return workspace.output / "kept"
 
 
-def _held(path: Path) -> bool:
-    """Whether the process that wrote ``path`` still lives and keeps its machine."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
 def kept(workspace: Workspace) -> list[Kept]:
     """The machines that are kept now; what dead processes left is removed."""
     found = []
     for path in sorted(_folder(workspace).glob("*.json")):
-        if not _held(path):
+        if lock_free(path):  # the process that wrote it keeps nothing any more
             path.unlink(missing_ok=True)
         elif isinstance(said := read_json(path), dict):
             found.append(Kept(**said))

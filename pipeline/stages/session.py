@@ -74,9 +74,11 @@ class Patience:
         kvm = choose(build.workspace).name == "kvm"
         return cls((1.0 if kvm else 8.0) * times, 1800 * times, 90 * times)
 
-    def phase(self, name: str, minutes: float, begins: str = "", *, alone: bool = False) -> Phase:
+    def phase(
+        self, name: str, minutes: float, begins: str = "", *, alone: bool = False, ssh: bool = False
+    ) -> Phase:
         """A phase that takes at most so many minutes on a host with KVM."""
-        return Phase(name, minutes * 60 * self.factor, begins, alone=alone)
+        return Phase(name, minutes * 60 * self.factor, begins, alone=alone, ssh=ssh)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ def overlay(work: Work, stage: str, name: str = DISK) -> Path:
 def phases(work: Work, *middle: Phase) -> list[Phase]:
     """Boot, what is done then, power off."""
     patience = Patience.of(work.build)
-    return [patience.phase("boot", 15), *middle, patience.phase("power off", 15)]
+    return [patience.phase("boot", 15, ssh=True), *middle, patience.phase("power off", 15)]
 
 
 @contextlib.asynccontextmanager
@@ -199,7 +201,14 @@ async def session(
     deadline = sum(phase.deadline for phase in course)
     async with (
         watched(work, spec, course, also, part=part, access=access) as (machine, watcher),
-        connect(machine.ssh_port, access.user, access.key, access.host_key, deadline) as guest,
+        connect(
+            machine.ssh_port,
+            access.user,
+            access.key,
+            access.host_key,
+            deadline,
+            tell=watcher.no_login,
+        ) as guest,
     ):
         try:
             yield Session(machine, guest, watcher)

@@ -62,7 +62,8 @@ def _remote(place: str, workspace: Workspace) -> Catalog:
 
 def _conditional(url: str, workspace: Workspace) -> Catalog:
     """The catalog behind ``url``; nothing but a short answer comes when the copy is up to date."""
-    from pipeline.inputs.http import Client, HttpError, whole
+    from pipeline.inputs.fetch_types import HttpError, whole
+    from pipeline.inputs.http import Client
 
     copy = workspace.cache / "catalogs" / f"{sha256_bytes(url.encode())[:16]}.json"
     note = copy.with_suffix(".validator")

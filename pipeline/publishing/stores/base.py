@@ -25,8 +25,7 @@ from pipeline.foundation.progress import Progress
 from pipeline.foundation.units import Sha256
 from pipeline.inputs.fetch_mirrors import Download, Policy, refuse_without_room
 from pipeline.inputs.fetch_part import Part
-from pipeline.inputs.fetch_types import Answer, Fetcher, HttpError
-from pipeline.inputs.fetch_urls import shown_url
+from pipeline.inputs.fetch_types import Fetcher, HttpError, whole
 
 DEADLINE = 60.0
 _PATIENT = Policy()
@@ -90,7 +89,7 @@ class Store(abc.ABC):
         try:
             source = self.source(key, name)
             with source.fetcher.get(source.url, within=DEADLINE) as answer:
-                return whole(answer, maximum)
+                return whole(answer, maximum, TooLarge)
         except HttpError as error:
             if error.status in (404, 410):
                 return None
@@ -176,18 +175,6 @@ def writable(store: Store) -> WritableStore:
 
 class _Transfer(Download):
     authority = "the signed list"
-
-
-def whole(answer: Answer, maximum: int) -> bytes:
-    """The body of a small document; an error when it is longer than ``maximum``, or cut short."""
-    data = b"".join(answer.chunks(maximum + 1))
-    where = shown_url(answer.url)
-    if len(data) > maximum:
-        raise TooLarge(f"{where}: longer than the {maximum} bytes expected of it")
-    if answer.total not in (None, len(data)):
-        text = f"{where}: broke off at {len(data)} of {answer.total} bytes"
-        raise HttpError(text, transient=True)
-    return data
 
 
 class Odd(HttpError):

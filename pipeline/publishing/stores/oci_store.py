@@ -23,7 +23,7 @@ from pipeline.foundation.files import sha256_bytes, sha256_file
 from pipeline.foundation.progress import Progress
 from pipeline.foundation.units import human_bytes
 from pipeline.inputs.fetch_meter import Meter
-from pipeline.inputs.fetch_types import HttpError, Limits
+from pipeline.inputs.fetch_types import HttpError, Limits, whole
 from pipeline.inputs.http import Client
 from pipeline.publishing.stores import oci_lease
 from pipeline.publishing.stores import oci_manifest as manifests
@@ -31,10 +31,10 @@ from pipeline.publishing.stores.base import (
     DEADLINE,
     Source,
     Taken,
+    TooLarge,
     Waiting,
     WritableStore,
     pieces,
-    whole,
 )
 from pipeline.publishing.stores.oci import PIECE, Pieces, Registry
 from pipeline.publishing.stores.oci_claims import Claims
@@ -112,7 +112,7 @@ class OciStore(WritableStore):
             with self._fetcher.get(
                 url, within=DEADLINE, headers={"Accept": manifests.MANIFEST}
             ) as answer:
-                return manifests.parse(whole(answer, manifests.LARGEST), url)
+                return manifests.parse(whole(answer, manifests.LARGEST, TooLarge), url)
         except HttpError as error:
             if error.status in _MISSING:
                 return None

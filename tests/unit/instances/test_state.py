@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.foundation.locks import lock_free
 from pipeline.foundation.paths import ROOT
 from pipeline.foundation.waiting import Timeout
 from pipeline.instances import state
@@ -84,4 +85,4 @@ def test_only_one_holds_the_lock_and_lookers_do_not_get_in_its_way(
     monkeypatch.setattr(state, "TAKEN_PATIENCE", 0.0)
     with pytest.raises(Timeout, match="the lock"), state.holding(home.supervised):
         pass
-    assert state.held(home.supervised)
+    assert not lock_free(home.supervised)
