@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import asyncssh
@@ -140,6 +141,40 @@ def test_an_open_port_without_a_greeting_is_not_ssh(
                 await wait_for_banner(server.sockets[0].getsockname()[1], 0.15)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("accepts", "told"),
+    [(True, []), (False, ["the guest refuses the key id of user golden"])],
+    ids=["let in", "refused"],
+)
+def test_what_stands_in_the_way_is_told_while_it_does(
+    play: Play, monkeypatch: pytest.MonkeyPatch, accepts: bool, told: list[str]
+) -> None:
+    monkeypatch.setattr("pipeline.guest.login.RETRY", 0.01)
+    play.accepts = accepts
+    heard: list[str] = []
+
+    async def main() -> None:
+        async with serving(play):
+            pass
+        port = play.port
+        door = (port, "golden", play.key, None, 20.0)
+        opening = asyncio.create_task(_open(door, heard.append))
+        while not heard:
+            await asyncio.sleep(0.01)
+        async with serving(play, port):
+            await opening
+
+    asyncio.run(main())
+    assert heard[0] == "SSH never answered (Connection refused)"
+    assert [each for each in heard if "never" not in each] == (told or [""])
+
+
+async def _open(door: tuple[int, str, Path, None, float], tell: Callable[[str], None]) -> None:
+    with suppress(KeyRefused):
+        async with connect(*door, grace=0, tell=tell):
+            pass
 
 
 def test_a_closed_port_says_so(play: Play) -> None:

@@ -265,6 +265,33 @@ def test_a_phase_that_takes_too_long_says_the_last_line(tmp_path: Path) -> None:
     assert "Loading files..." in error.hint
 
 
+@pytest.mark.parametrize("ssh", [True, False])
+@pytest.mark.parametrize("limits", [Limits(look=0.01), Limits(look=0.01, idle=0.05)])
+def test_where_a_login_is_waited_for_the_sentence_says_why_there_is_none(
+    tmp_path: Path, ssh: bool, limits: Limits
+) -> None:
+    async def acts(actor: Actor) -> None:
+        assert actor.watcher
+        actor.watcher.no_login("SSH never answered (the port accepts, and closes at once)")
+
+    deadline = 600 if limits.idle < 1 else 0.05
+    error = fault(tmp_path, acts, phases=(Phase("boot", deadline, ssh=ssh),), limits=limits)
+    assert error.fault is (Fault.NO_PROGRESS if limits.idle < 1 else Fault.PHASE_TOO_LONG)
+    told = "win: SSH never answered (the port accepts, and closes at once), no"
+    assert error.message.startswith(told) == ssh
+    assert ("SSH" in error.message) == ssh
+
+
+def test_after_a_login_nothing_is_said_of_ssh(tmp_path: Path) -> None:
+    async def acts(actor: Actor) -> None:
+        assert actor.watcher
+        actor.watcher.no_login("SSH never answered")
+        actor.watcher.no_login("")
+
+    error = fault(tmp_path, acts, phases=(Phase("boot", 0.05, ssh=True),))
+    assert error.message.startswith("win: not done within")
+
+
 def test_the_next_phase_brings_its_own_deadline(tmp_path: Path) -> None:
     async def acts(actor: Actor) -> None:
         await actor.say("GOLDEN pass windowsPE\r\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -30,7 +31,7 @@ class Machine:
 
 async def broken(monkeypatch: pytest.MonkeyPatch, *, goes_down: bool) -> None:
     """A session in which a command loses its connection."""
-    machine = Machine(goes_down=goes_down)
+    machine, told = Machine(goes_down=goes_down), list[str]()
 
     async def notices() -> None:
         await machine.gone.wait()
@@ -41,18 +42,20 @@ async def broken(monkeypatch: pytest.MonkeyPatch, *, goes_down: bool) -> None:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(notices())
             try:
-                yield machine, None
+                yield machine, cast(Any, SimpleNamespace(no_login=told.append))
             finally:
                 task.cancel()
 
     @asynccontextmanager
-    async def connect(*_: Any) -> AsyncIterator[Any]:
+    async def connect(*_: Any, tell: Any) -> AsyncIterator[Any]:
+        tell("SSH never answered")
         yield None
 
     monkeypatch.setattr(module, "watched", watched)
     monkeypatch.setattr(module, "connect", connect)
     access = module.Access("golden", cast(Any, None), None)
     async with module.session(cast(Any, None), cast(Any, None), access, ()):
+        assert told == ["SSH never answered"]  # the watch hears what stands in the way
         raise GuestUnreachable("the connection broke during: a command")
 
 
