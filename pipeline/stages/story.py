@@ -10,29 +10,28 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.foundation.files import canonical_json, read_json
+from pipeline.foundation.files import canonical_json
 from pipeline.publishing.film import film_strip
 from pipeline.publishing.report import NAME, Manifest, Story, render
 from pipeline.stages.build import Build, Work
 from pipeline.stages.difference import changes
+from pipeline.stages.earlier import INPUTS, Earlier, Inputs, earlier_versions, inputs_of
 from pipeline.stages.graph import STAGES
 from pipeline.stages.plan import examine
 
-INPUTS = "inputs.json"
 CHECKED = ("check", "prove")
 FILMED = ("install", "seal", "prove")
-Inputs = Mapping[str, Mapping[str, Any]]
 
 
 def pages(work: Work, manifest: Manifest) -> dict[str, bytes]:
     """The files by name; ``manifest`` is that of the version about to appear."""
     inputs = all_inputs(work.build)
-    earlier = earlier_versions(work.build)
+    earlier = earlier_versions(work.build, work.progress)
     story = Story(
         manifest=manifest,
-        earlier=earlier,
+        earlier=[one.manifest for one in earlier],
         checks={stage: _results(work, stage) for stage in CHECKED},
-        changes=_since(work.build, earlier, inputs),
+        changes=_since(work, earlier, inputs),
         frames=film_strip([(stage, work.upstream(stage) / "evidence") for stage in FILMED]),
     )
     templates = work.build.workspace.templates
@@ -44,13 +43,6 @@ def all_inputs(build: Build) -> dict[str, Any]:
     return {item.stage.name: item.inputs for item in examine(build, STAGES)}
 
 
-def earlier_versions(build: Build) -> list[Manifest]:
-    """The manifests of what was published here before, oldest first."""
-    folder = build.workspace.published / build.image.name
-    found = (read_json(path) for path in folder.glob("[!.]*/manifest.json"))
-    return sorted((m for m in found if isinstance(m, dict)), key=lambda m: str(m["built_at"]))
-
-
 def _results(work: Work, stage: str) -> list[Mapping[str, Any]]:
     results: list[Mapping[str, Any]] = json.loads(
         (work.upstream(stage) / "checks.json").read_bytes()
@@ -58,13 +50,12 @@ def _results(work: Work, stage: str) -> list[Mapping[str, Any]]:
     return results
 
 
-def _since(build: Build, earlier: Sequence[Manifest], inputs: Inputs) -> list[str]:
+def _since(work: Work, earlier: Sequence[Earlier], inputs: Inputs) -> list[str]:
     if not earlier:
         return []
-    folder = build.workspace.published / build.image.name / str(earlier[-1]["version"])
-    before = read_json(folder / INPUTS)
-    if not isinstance(before, dict):
-        return [f"{earlier[-1]['version']} does not say what went into it"]
+    before = inputs_of(earlier[-1], work.build, work.progress)
+    if before is None:
+        return [f"{earlier[-1].version} does not say what went into it"]
     return list(dict.fromkeys(changed(before, inputs)))
 
 

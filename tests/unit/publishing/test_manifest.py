@@ -75,6 +75,34 @@ def test_nothing_may_be_left_out(key: str) -> None:
     assert problems({name: value for name, value in GOOD.items() if name != key})
 
 
+def test_the_schema_knows_what_is_written_and_nothing_else() -> None:
+    """Also below the top: what publishing writes is required, and the schema allows no more."""
+
+    def drift(schema: dict[str, Any], value: dict[str, Any], where: str) -> list[str]:
+        fields = schema.get("properties")
+        if fields is None:  # names that differ from image to image, such as inputs
+            return []
+        below = [
+            line
+            for name, field in fields.items()
+            if isinstance(value.get(name), dict)
+            for line in drift(field, value[name], f"{where}.{name}")
+        ]
+        return [*(f"{where}: {name}" for name in {*fields} ^ {*value}), *below,
+                *(f"{where}: {name}" for name in {*fields} ^ {*schema["required"]})]  # fmt: skip
+
+    schema = json.loads((SCHEMAS / "manifest.schema.json").read_text())
+    assert drift(schema, GOOD, "manifest") == []
+
+
+def test_the_catalogs_schema_has_the_fields_of_an_entry() -> None:
+    schema = json.loads((SCHEMAS / "catalog.schema.json").read_text())
+    image = schema["properties"]["images"]["additionalProperties"]
+    entry = image["properties"]["versions"]["items"]
+    fields = {*catalog.Entry.__slots__} - {"image"}
+    assert {*entry["properties"]} == {*entry["required"]} == fields
+
+
 def test_it_says_when_an_evaluation_ends_and_what_went_in() -> None:
     assert GOOD["expires_at"] == GOOD["licence"]["expires_at"] == "2027-05-23T10:30:00Z"
     medium = DEFINED.pins[DEFINED.images["windows-server-2025"].media]

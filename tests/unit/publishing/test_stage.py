@@ -93,6 +93,14 @@ def test_a_version_appears_whole_signed_and_listed(work: Work) -> None:
     assert signature.verify(index, signed, workspace.published / "allowed_signers") == by
 
 
+def test_every_file_of_a_version_is_explained(work: Work) -> None:
+    publish.make(work)
+    (folder,) = published(work)
+    told = (ROOT / "docs" / "consuming.md").read_text()
+    names = {f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir()}
+    assert [name for name in sorted(names) if f"`{name}`" not in told] == []
+
+
 def test_nothing_of_the_host_is_told(work: Work) -> None:
     publish.make(work)
     (folder,) = published(work)
