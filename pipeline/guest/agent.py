@@ -7,12 +7,13 @@ Goes in: a :class:`Bundle` of agent, plan and payloads. Comes out: :class:`Agent
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.files import write_json
 from pipeline.foundation.process import tail
 from pipeline.guest.powershell import file_command, windows_path
 from pipeline.guest.ssh import FOLDER, Guest, Result
@@ -23,6 +24,7 @@ PAYLOADS = f"{FOLDER}/payload"
 DONE, FAILED, NOT_UNDERSTOOD, WRONG, REBOOT = range(5)
 RESULTS = {DONE: "done", FAILED: "failed", WRONG: "wrong", REBOOT: "reboot"}
 APPLY, TEST = "Apply", "Test"
+KEPT = "steps.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,11 @@ def parse_run(plan: str, result: Result) -> AgentRun:
         seconds=float(end.get("seconds", 0.0)),
         message=str(end.get("message", "")),
     )
+
+
+def keep_results(folder: Path, results: Iterable[StepResult]) -> None:
+    """Write what became of each step into ``folder``, as ``steps.json``."""
+    write_json(folder / KEPT, [asdict(step) for step in results])
 
 
 async def run_agent(guest: Guest, mode: str, plan: str, deadline: float) -> AgentRun:

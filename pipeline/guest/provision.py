@@ -24,6 +24,7 @@ from pipeline.guest.agent import (
     AgentRun,
     Bundle,
     StepResult,
+    keep_results,
     plan_path,
     require_done,
     run_agent,
@@ -123,6 +124,7 @@ async def provision(
         await upload(guest, bundle)
         run = await run_agent(guest, APPLY, bundle.name, patience.run)
         _remember(first, run)
+        keep_results(machine.evidence, first.values())
         if run.exit != REBOOT:
             return replace(require_done(run), results=tuple(first.values()))
         if attempt < patience.restarts:

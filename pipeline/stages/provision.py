@@ -7,10 +7,9 @@ runs this again and never the installation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
-from pipeline.foundation.files import write_json
 from pipeline.guest import provision as apply
+from pipeline.guest.agent import KEPT, keep_results
 from pipeline.machine.loop import run
 from pipeline.stages.build import Made, Work
 from pipeline.stages.jobs import bundle
@@ -23,8 +22,6 @@ from pipeline.stages.session import (
     phases,
     session,
 )
-
-RESULTS = "steps.json"
 
 
 async def _provision(work: Work) -> Mapping[str, float]:
@@ -41,11 +38,11 @@ async def _provision(work: Work) -> Mapping[str, float]:
             apply.Patience(run=steps.deadline, restart=way[0].deadline),
         )
         await guest.power_off()
-    write_json(work.folder / RESULTS, [asdict(step) for step in done.results])
+    keep_results(work.folder, done.results)
     return guest.watcher.timings
 
 
 def make(work: Work) -> Made:
     """Apply the plan; the agent's results are kept beside the disk."""
     timings = run(_provision(work))
-    return Made((DISK, RESULTS), timings=timings)
+    return Made((DISK, KEPT), timings=timings)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import canonical_json
-from pipeline.guest.agent import parse_run, require_done
+from pipeline.guest.agent import keep_results, parse_run, require_done
 from pipeline.guest.powershell import file_command, windows_path
 from pipeline.guest.ssh import FOLDER, Guest
 from pipeline.machine.loop import run
@@ -45,11 +45,13 @@ async def _upload(build: Build, guest: Guest) -> None:
         await guest.put(content, f"{FOLDER}/{name}")
 
 
-async def _run(guest: Guest, deadline: float) -> None:
+async def _run(guest: Guest, evidence: Path, deadline: float) -> None:
     """Run the seal script; when it says ``done``, generalising has been handed to a task."""
     script, config_file = (windows_path(f"{FOLDER}/{name}") for name in ("seal.ps1", "seal.json"))
     said = await guest.run(file_command(script, "-Config", config_file), deadline)
-    require_done(parse_run("seal", said))
+    done = parse_run("seal", said)
+    keep_results(evidence, done.results)
+    require_done(done)
 
 
 async def _generalised(work: Work, guest: Session) -> None:
@@ -81,7 +83,7 @@ async def _seal(work: Work) -> Mapping[str, float]:
     async with session(work, spec, build_access(work), phases(work, *middle)) as guest:
         guest.watcher.enter("seal")
         await _upload(build, guest.guest)
-        await _run(guest.guest, guest.watcher.phase.deadline)
+        await _run(guest.guest, work.evidence, guest.watcher.phase.deadline)
         await _generalised(work, guest)
     return guest.watcher.timings
 

@@ -169,6 +169,17 @@ def test_a_restart_is_made_and_the_plan_goes_on(play: Play, bundle: Bundle) -> N
     assert {step.step: step.state for step in done.results} == {"a": "changed", "b": "changed"}
 
 
+def test_what_became_of_each_step_is_evidence_also_when_one_fails(
+    play: Play, bundle: Bundle
+) -> None:
+    failed = said(("a", "ok"), ("b", "failed"), result="failed").encode()
+    answers(play, [REBOOT, (1, failed, b"")])
+    with pytest.raises(PipelineError, match="step b"):
+        run(play, bundle)
+    kept = json.loads((play.folder / "steps.json").read_text())
+    assert [(step["step"], step["state"]) for step in kept] == [("a", "changed"), ("b", "failed")]
+
+
 def test_restarts_are_bounded(play: Play, bundle: Bundle) -> None:
     answers(play, [REBOOT] * 10)
     with pytest.raises(PipelineError, match="a still asks for a restart after 2"):
