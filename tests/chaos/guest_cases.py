@@ -85,7 +85,7 @@ CASES = (
     _case("hang-windowsPE", "install", "windowsPE", medium_with),
     _case("hang-specialize", "install", "specialize", medium_with),
     _case("boot-loop", "install", "boot loop: .* resets", medium_with),
-    _case("first-logon-fails", "install", "first logon|oobeSystem", medium_with),
+    _case("first-logon-fails", "install", "first-logon-fails.exe|oobeSystem", medium_with),
     _case("bootstrap-fails", "install", "the first logon failed: .* failed", medium_with),
     Case(
         "wrong-payload-hash",
