@@ -32,7 +32,7 @@ from pipeline.foundation.process import pasteable, spawn, stop
 from pipeline.foundation.progress import Progress, Silent
 from pipeline.machine.accelerator import choose
 from pipeline.machine.command import command
-from pipeline.machine.console import Console, parse_beacon
+from pipeline.machine.console import Console, parse_beacon, parse_boot
 from pipeline.machine.doors import Doors
 from pipeline.machine.firmware import find_firmware
 from pipeline.machine.machine import Machine
@@ -168,6 +168,8 @@ class _Launch:
     def _on_line(self, line: str) -> None:
         if beacon := parse_beacon(line):
             self.progress.event(beacon.text)
+        elif boots := parse_boot(line):
+            self.progress.event(boots)
 
     def _wiring(self, monitor: socket.socket, com1: socket.socket) -> Wiring:
         backends = {name: sidecar.backend for name, sidecar in self.sidecars.items()}

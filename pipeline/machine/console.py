@@ -88,6 +88,19 @@ def parse_beacon(line: str) -> Beacon | None:
     return Beacon(tuple(line.split()[1:])) if line.startswith(BEACON) else None
 
 
+# OVMF names the entry that it starts, SeaBIOS the kind of drive.
+_BOOTS = re.compile(r'BdsDxe: starting \w+ "([^"]+)"|^Booting from ([A-Za-z/ ]+)\.\.\.')
+_CD = re.compile(r"DVD|CD-?ROM", re.IGNORECASE)
+
+
+def parse_boot(line: str) -> str:
+    """What the firmware boots, in words, when ``line`` says that; else nothing."""
+    if not (found := _BOOTS.search(line)):
+        return ""
+    name = str(found[1] or found[2]).strip()
+    return f"the firmware boots {'the CD' if _CD.search(name) else 'a disk'} ({name})"
+
+
 class Console:
     """The history of a serial port, and waiting for what it will say."""
 

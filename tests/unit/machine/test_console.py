@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.foundation.waiting import Timeout
-from pipeline.machine.console import Beacon, Console, parse_beacon
+from pipeline.machine.console import Beacon, Console, parse_beacon, parse_boot
 
 OVMF = (
     b"\x1b[2J\x1b[01;01H\x1b[=3h\x1b[2J\x1b[01;01H\x1b[0m\x1b[37m\x1b[40m"
@@ -89,6 +89,27 @@ def test_beacons_are_the_lines_that_start_with_the_word() -> None:
     )
     assert console.beacons[0].text == "pass windowsPE"
     assert parse_beacon("GOLDENROD") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            'BdsDxe: starting Boot0001 "UEFI QEMU DVD-ROM QM00001 " from PciRoot(0x0)',
+            "the firmware boots the CD (UEFI QEMU DVD-ROM QM00001)",
+        ),
+        (
+            'BdsDxe: starting Boot0004 "Windows Boot Manager" from HD(1,GPT,7C0C,0x800,0x82000)',
+            "the firmware boots a disk (Windows Boot Manager)",
+        ),
+        ("Booting from DVD/CD...", "the firmware boots the CD (DVD/CD)"),
+        ("Booting from Hard Disk...", "the firmware boots a disk (Hard Disk)"),
+        ('BdsDxe: loading Boot0001 "UEFI Misc Device" from PciRoot(0x0)', ""),
+        ("Booting from here on is easy", ""),
+    ],
+)
+def test_what_the_firmware_boots_is_read(line: str, told: str) -> None:
+    assert parse_boot(line) == told
 
 
 def test_a_beacon_right_after_a_prompt_is_one_all_the_same() -> None:
