@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -60,6 +60,20 @@ def started(log: Path, *argv: str | Path) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             process.terminate()
             process.wait(60)
+
+
+async def while_it_runs(
+    process: subprocess.Popen[bytes], log: Path, work: Coroutine[None, None, None]
+) -> None:
+    """Do the work; that the script has ended before it is an answer, too."""
+    task = asyncio.ensure_future(work)
+    while process.poll() is None and not task.done():
+        await asyncio.wait([task], timeout=1)
+    await asyncio.wait([task], timeout=30)  # its last act is to let the guest power off
+    if not task.done():
+        task.cancel()
+        raise AssertionError(f"qemu.sh has ended:\n{log.read_text()}")
+    task.result()
 
 
 async def look_and_power_off(port: int, key: Path, share: Path) -> None:
@@ -146,7 +160,7 @@ def test_qemu_sh_boots_an_overlay_with_a_shared_folder(version: Path, tmp_path: 
         str(port),
     ]
     with started(log, "sh", scripts / "qemu.sh", *words) as process:
-        asyncio.run(look_and_power_off(port, key, share))
+        asyncio.run(while_it_runs(process, log, look_and_power_off(port, key, share)))
         assert process.wait(OFF_SECONDS) == 0, log.read_text()
     assert sha256_file(disk) == before
     assert "GOLDEN firstboot ready" in (state / "com1.log").read_text(errors="replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -260,7 +261,9 @@ def test_shellcheck_finds_nothing(machine: dict[str, Any], tmp_path: Path) -> No
     run(["shellcheck", "--shell=sh", *scripts], deadline=120)
 
 
-def qemu(tmp_path: Path, *words: str | Path, machine: dict[str, Any] | None = None) -> list[str]:
+def qemu(
+    tmp_path: Path, *words: str | Path, machine: dict[str, Any] | None = None, accel: str = "tcg"
+) -> list[str]:
     """The command line that ``qemu.sh`` gives a QEMU that only tells it."""
     version = tmp_path / "a version"
     if not version.exists():
@@ -281,7 +284,7 @@ def qemu(tmp_path: Path, *words: str | Path, machine: dict[str, Any] | None = No
     env = with_stubs(tmp_path) | {
         "OVMF_CODE": str(tmp_path / "code.fd"),
         "OVMF_VARS": str(tmp_path / "vars.fd"),
-        "ACCEL": "tcg",
+        "ACCEL": accel,
         "XDG_STATE_HOME": str(tmp_path / "state home"),
     }
     return run(
@@ -323,6 +326,18 @@ def test_an_instance_of_another_version_is_told(tmp_path: Path) -> None:
     stub(tmp_path, "qemu-system-x86_64", "exit 7")
     with pytest.raises(PipelineError, match=r"an instance of version 1\.1-20200101\.1"):
         qemu(tmp_path)
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_kvm_is_tried_before_it_is_taken(takes: bool, tmp_path: Path) -> None:
+    """Some hypervisors offer a /dev/kvm without the enlightenments, and QEMU ends at once."""
+    qemu(tmp_path)
+    refuses = "" if takes else 'case $* in *"-accel kvm"*) exit 1 ;; esac; '
+    stub(tmp_path, "qemu-system-x86_64", f'{refuses}printf "%s\\n" "$@"')
+    said = qemu(tmp_path, accel="")
+    there = takes and os.access("/dev/kvm", os.R_OK | os.W_OK)
+    assert said[said.index("-accel") + 1] == ("kvm" if there else "tcg")
+    assert said[said.index("-cpu") + 1].startswith("host,hv-" if there else "max")
 
 
 def test_a_comma_in_a_path_is_doubled_for_qemu(tmp_path: Path) -> None:

@@ -137,6 +137,19 @@ def test_another_key_joins_the_allowed_signers(work: Work, tmp_path: Path) -> No
     assert len(signers) == 2
 
 
+def test_the_same_build_published_anew_is_another_version(work: Work) -> None:
+    """As before expiry: what goes in has not changed, Windows was installed again."""
+    names = [publish.make(work).facts["version"] for _ in range(2)]
+    folders = published(work)
+    assert [folder.name for folder in folders] == names
+    first, second = (json.loads((folder / "manifest.json").read_text()) for folder in folders)
+    assert first["build_id"] == second["build_id"] == ID
+    entry = catalog.load(work.build.workspace.catalog).newest("rehearsal")
+    assert entry is not None
+    assert entry.version == names[1]
+    assert "from the same inputs" in (folders[1] / "report.html").read_text()
+
+
 def test_a_name_that_was_published_once_is_never_given_again(work: Work) -> None:
     first = publish.make(work).facts["version"]
     shutil.rmtree(work.build.workspace.published / "rehearsal" / first)
