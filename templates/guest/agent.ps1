@@ -418,7 +418,8 @@ function Get-MsiProperty([string]$Path, [string]$Name) {
     $view = $null
     $record = $null
     try {
-        $native = Convert-Path -LiteralPath $Path
+        # What a command gives is wrapped by PowerShell, also within an array: COM takes a plain text alone.
+        $native = [string](Convert-Path -LiteralPath $Path)
         $database = Invoke-ComMember -Object $installer -Name 'OpenDatabase' -Kind 'InvokeMethod' -Arguments @($native, 0)
         $query = 'SELECT `Value` FROM `Property` WHERE `Property` = ''{0}''' -f $Name
         $view = Invoke-ComMember -Object $database -Name 'OpenView' -Kind 'InvokeMethod' -Arguments @($query)
@@ -913,12 +914,12 @@ function Set-UpdateStep($Step) {
     return ($code -ne 2359302)
 }
 
-# 267009 (0x41301): the task is running; 267011 (0x41303): it has not started yet.
+# 267009 (0x41301): the task is running; 267011 and 267045 (0x41303, 0x41325): it has not started yet.
 function Wait-UpdateTask([string]$Task) {
     $deadline = [DateTime]::UtcNow.AddSeconds([int]$ProgramTimeout)
     while ($true) {
         $code = [long](Get-ScheduledTaskInfo -TaskName $Task).LastTaskResult
-        if (@(267009, 267011) -notcontains $code) {
+        if (@(267009, 267011, 267045) -notcontains $code) {
             return $code
         }
         if ([DateTime]::UtcNow -gt $deadline) {

@@ -32,12 +32,12 @@ function Remove-LogonSecret {
     }
 }
 
-# 267009 (0x41301): the task is running; 267011 (0x41303): it has not started yet.
+# 267009 (0x41301): the task is running; 267011 and 267045 (0x41303, 0x41325): it has not started yet.
 function Wait-SecretTask {
     $deadline = [DateTime]::UtcNow.AddSeconds([int]$Timeout)
     while ($true) {
         $code = [long](Get-ScheduledTaskInfo -TaskName $script:TaskName).LastTaskResult
-        if (@(267009, 267011) -notcontains $code) {
+        if (@(267009, 267011, 267045) -notcontains $code) {
             return $code
         }
         if ([DateTime]::UtcNow -gt $deadline) {

@@ -88,7 +88,7 @@ def test_a_task_that_fails_is_told(machine: FakeMachine) -> None:
 
 
 def test_a_task_that_does_not_end_is_stopped(machine: FakeMachine) -> None:
-    states = [machine.state | {"run_tasks": state} for state in ("hang", "no")]
+    states = [machine.state | {"run_tasks": state} for state in ("hang", "no", "queue")]
     for ran in machine.run(*[Run("logon-secret.ps1", ["-Timeout", "0"], s) for s in states]):
         assert ran.exit == 1
         assert "did not end within 0 s" in ran.text

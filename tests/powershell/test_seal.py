@@ -331,6 +331,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
         pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
     machine = FakeMachine(tmp_path_factory.mktemp("broken"))
     config = prepare(machine)
+    (machine.c / "hiberfil.sys").touch()
     wishes = [{name: {"exit": 1, "output": "it says why"}} for name in BROKEN]
     states = [machine.state | {"programs": wish} for wish in wishes]
     ran = machine.run(*[Run("seal.ps1", ["-Config", config], state) for state in states])
@@ -350,6 +351,16 @@ def test_a_failing_step_ends_it_before_anything_is_generalised(
     assert ran.plan["message"] == f"{step}: {ran.steps[-1]['message']}"
     assert ran.beacons[-1].startswith(f"GOLDEN seal failed {step}: ")
     assert "Golden Windows Seal" not in ran.state["tasks"]
+
+
+def test_a_machine_that_cannot_hibernate_is_sealed_as_well(machine: FakeMachine) -> None:
+    """Without S4, as our own machines are, powercfg.exe may refuse; there is no file to go."""
+    machine.change(
+        programs={"powercfg.exe": {"exit": 1, "output": "The request is not supported."}}
+    )
+    ran = clean(machine, prepare(machine))
+    assert (ran.exit, ran.states["hibernation"]) == (0, "ok"), ran.text
+    assert "nothing hibernates here" in ran.text
 
 
 def test_logs_that_refuse_are_no_failure_but_the_main_ones_are(machine: FakeMachine) -> None:

@@ -28,6 +28,10 @@ function global:New-FakeCom([hashtable]$Members) {
         $type = Microsoft.PowerShell.Utility\New-Object -TypeName PSObject
         $type | Add-Member -MemberType ScriptMethod -Name InvokeMember -Value {
             param($Name, $Flags, $Binder, $Target, $Arguments)
+            # A text that is still wrapped reaches a real COM object as an object, not as a text.
+            foreach ($type in [Type]::GetTypeArray([object[]]@($Arguments))) {
+                if ($type.FullName -eq 'System.Management.Automation.PSObject') { throw "Type mismatch. (Exception from HRESULT: 0x80020005 (DISP_E_TYPEMISMATCH)): $Name" }
+            }
             $member = $Target.Members[$Name]
             if ($null -eq $member -or $member.Kind -ne $Flags) { throw "DISP_E_UNKNOWNNAME: $Name as $Flags" }
             return (& $member.Body $Target @Arguments)

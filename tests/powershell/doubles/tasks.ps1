@@ -54,6 +54,7 @@ $Double['Start-ScheduledTask'] = {
     if (Test-FakeFailure -Result $entry) { return $entry }
     $entry.started++
     if ([string]$state.run_tasks -eq 'hang') { $entry.result = 267009 }
+    if ([string]$state.run_tasks -eq 'queue') { $entry.result = 267045 }
     if ($state.run_tasks -is [int] -or $state.run_tasks -is [long]) { $entry.result = [long]$state.run_tasks }
     Save-FakeState -State $state
     if ([string]$state.run_tasks -ne 'yes') { return }
