@@ -226,7 +226,7 @@ class Publish:
     """What becomes of the finished image."""
 
     keep: rules.Count = 3
-    """How many versions stay; older ones are removed."""
+    """How many versions stay; `golden gc`, which every night ends with, removes older ones."""
     private: bool = False
     """Only to registries and stores that ask who reads."""
     i_may_redistribute: bool = False

@@ -33,7 +33,7 @@ def values(path: Path, key: str) -> list[str]:
 def test_every_golden_command_in_the_workflow_exists() -> None:
     text = "\n".join(step.get("run", "") for step in steps(WORKFLOW))
     found = re.findall(r"(?<![\w./-])golden [a-z][^|)\n]*", text)
-    assert {words.split()[1] for words in found} == {"refresh", "matrix"}
+    assert {words.split()[1] for words in found} == {"refresh", "matrix", "gc"}
     assert [problem for words in found for problem in problems_of(words.split())] == []
 
 
@@ -51,6 +51,17 @@ def test_what_is_built_is_what_the_matrix_says_and_nothing_when_it_is_empty() ->
     assert build["if"] == "needs.tonight.outputs.matrix != '{\"include\": []}'"
     assert build["strategy"]["matrix"] == "${{ fromJSON(needs.tonight.outputs.matrix) }}"
     assert build["strategy"]["fail-fast"] == "false"
+
+
+def test_after_the_build_old_versions_go_and_the_report_is_attached() -> None:
+    found = dict(jobs(WORKFLOW))["build"]["steps"]
+    runs = [step.get("run", "") for step in found]
+    built, kept = runs.index("./doitw build"), runs.index("golden gc")
+    assert built < kept
+    assert found[kept]["continue-on-error"] == "true"
+    (report,) = [s for s in found if s.get("with", {}).get("name", "").startswith("report-")]
+    assert found.index(report) > built
+    assert "output/publish/*/*/report.html" in report["with"]["path"]
 
 
 def test_variables_that_the_workflow_sets_are_read_by_the_pipeline() -> None:
