@@ -20,7 +20,7 @@ from pathlib import Path
 from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.foundation.process import run_shown
 
-COPIED = ("dodo.py", "images", "checksums", "templates", "pipeline")
+COPIED = ("dodo.py", "images", "checksums", "schemas", "templates", "pipeline")
 CHANGE = """
   - id: changed-by-the-benchmark-{number}
     kind: file
