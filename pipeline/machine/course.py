@@ -45,9 +45,10 @@ class Limits:
     resets: int = 4  # without a phase or beacon that is new
     burst: float = 1.0  # a system tries several ways to restart: their events are one reset
     idle: float = 900.0  # nothing moves, whatever the phase
-    quiet: float = 120.0  # nothing moves and the processors rest, in a phase that is alone
+    quiet: float = 60.0  # nothing moves and the processors rest, in a phase that is alone
     look: float = 2.0
     screen: float = 60.0
+    glance: float = 10.0  # at the screen, while nothing else moves
 
 
 class Clock:

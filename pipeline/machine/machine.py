@@ -104,6 +104,14 @@ class Machine:
         self._recent_shots.append(digest)
         return path
 
+    async def screen(self) -> str:
+        """The digest of what the screen shows now, which is not kept."""
+        path = await self._dump(self.evidence / ".screen.png")
+        try:
+            return sha256_file(path)
+        finally:
+            path.unlink()
+
     async def _dump(self, path: Path) -> Path:
         if self._png:
             try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -31,8 +32,11 @@ NOTHING_BOOTS = re.compile(
     r"No bootable (option or )?device|No bootable option|UEFI Interactive Shell|^Shell>"
 )
 DOTS_BEFORE_ANOTHER_PRESS = 2
+OUT_OF_MEMORY = "if nobody did that, the host ran out of memory: the kernel's log says so"
 # QEMU's death takes monitor and sidecars with it: after this long it shows whose death it was.
 SETTLING = 1.0
+# A blinking cursor makes two screens of one; more of them are something that moves.
+CURSOR = 2
 # Of one processor: a guest that waits for a key uses less, one that works or is starved more.
 RESTING = 0.1
 
@@ -98,7 +102,8 @@ async def _process(watcher: Watcher) -> None:
         return
     if end.clean:
         raise watcher.fault(Fault.POWERED_OFF, "the guest powered off before its work was done")
-    raise watcher.fault(Fault.QEMU_DIED, f"QEMU ended: {machine.how_it_died()}")
+    hint = OUT_OF_MEMORY if end.code == -signal.SIGKILL else ""
+    raise watcher.fault(Fault.QEMU_DIED, f"QEMU ended: {machine.how_it_died()}", hint)
 
 
 async def _sidecars(watcher: Watcher) -> None:
@@ -136,12 +141,14 @@ class _Motion:
         self.shot: Path | None = None
         self._seen: tuple[int, int, int] = (0, 0, 0)
         self._phase = ""
-        self._shot_at = 0.0
+        self._shot_at = self._glanced_at = 0.0
+        self._screens: set[str] = set()
         self._moved()
 
     def _moved(self) -> None:
         self._at = self.watcher.clock.now()
         self._cpu = self.machine.cpu_seconds()
+        self._screens.clear()
 
     async def look(self, limits: Limits) -> float:
         """Look once; gives the seconds for which nothing has moved."""
@@ -157,7 +164,16 @@ class _Motion:
             if shot := await self.machine.screenshot(phase):
                 self.shot = shot
                 self._moved()
+        elif min(now - self._at, now - self._glanced_at) >= limits.glance:
+            self._glanced_at = now
+            await self._glance()
         return now - self._at
+
+    async def _glance(self) -> None:
+        """A spinner moves as well, although each of its pictures was seen before."""
+        self._screens.add(await self.machine.screen())
+        if len(self._screens) > CURSOR:
+            self._moved()
 
     def rests(self, still: float) -> bool:
         """Whether the guest's processors did next to nothing meanwhile."""

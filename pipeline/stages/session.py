@@ -72,7 +72,7 @@ class Patience:
         from pipeline.machine.accelerator import choose
 
         kvm = choose(build.workspace).name == "kvm"
-        return cls((1.0 if kvm else 8.0) * times, 1800 * times, 90 * times)
+        return cls((1.0 if kvm else 8.0) * times, 1800 * times, 60 * times)
 
     def phase(
         self, name: str, minutes: float, begins: str = "", *, alone: bool = False, ssh: bool = False

@@ -56,6 +56,7 @@ DELETES = {
     "instances/store.py:remove": "a stopped instance, when its owner said so",
     "instances/store.py:rotate_logs": "the logs of the run before the last",
     "machine/machine.py:screenshot": "a screenshot like the one before",
+    "machine/machine.py:screen": "a look at the screen",
     "machine/offline.py:read_files": "its own copies of a partition",
     "machine/runtime.py:runtime_folder": "its own sockets",
     "machine/runtime.py:sweep": "sockets of a dead owner",

@@ -231,16 +231,20 @@ def test_ending_it_ourselves_is_no_news(tmp_path: Path) -> None:
     play(tmp_path, acts, then=lambda _: asyncio.sleep(0))
 
 
-def test_qemus_death_carries_the_signal_and_its_last_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("code", "name"), [(-11, "SIGSEGV"), (-9, "SIGKILL")])
+def test_qemus_death_carries_the_signal_and_its_last_words(
+    tmp_path: Path, code: int, name: str
+) -> None:
     (tmp_path / "qemu.log").write_text("qemu: something snapped\n")
 
     async def acts(actor: Actor) -> None:
         actor.monitor.gone = True
-        actor.process.end(-11)
+        actor.process.end(code)
 
     error = fault(tmp_path, acts)
     assert error.fault is Fault.QEMU_DIED
-    assert "SIGSEGV" in error.message
+    assert name in error.message
+    assert ("ran out of memory" in error.hint) == (code == -9)
     assert "something snapped" in error.message
 
 
@@ -423,6 +427,50 @@ def test_what_moves_is_progress(tmp_path: Path, moving: str) -> None:
             await asyncio.sleep(0.01)
 
     play(tmp_path, acts, limits=Limits(idle=0.4, look=0.01), then=lambda _: asyncio.sleep(0))
+
+
+@pytest.mark.parametrize(("pictures", "moves"), [(1, False), (2, False), (3, True)])
+def test_a_spinner_moves_and_a_cursor_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: int, moves: bool
+) -> None:
+    shown = itertools.cycle(str(number) for number in range(pictures))
+    glanced: list[str] = []
+
+    async def screen(self: Machine) -> str:
+        glanced.append(next(shown))
+        return glanced[-1]
+
+    async def until_glanced(_: Actor) -> None:
+        while len(glanced) < 100:
+            await asyncio.sleep(0.001)
+
+    monkeypatch.setattr(Machine, "screen", screen)
+    monkeypatch.setattr(Machine, "cpu_seconds", lambda self: 0.0)
+    phases = (Phase("windowsPE", 1e9, alone=True),)
+    clock = Ticking(monkeypatch)
+    limits = Limits(quiet=60, idle=900, look=0.0, screen=1e9, glance=10)
+    if moves:
+        play(tmp_path, clock.turn, phases=phases, limits=limits, then=until_glanced)
+    else:
+        error = fault(tmp_path, clock.turn, phases=phases, limits=limits)
+        assert error.fault is Fault.WAITS
+
+
+class Ticking:
+    """A clock that each look moves on by a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at = 1000.0
+        monkeypatch.setattr(Clock, "now", lambda _: self.at)
+
+    async def turn(self, actor: Actor) -> None:
+        real = actor.monitor.execute
+
+        async def execute(name: str, **arguments: Any) -> Any:
+            self.at += 1.0 if name == "query-blockstats" else 0.0
+            return await real(name, **arguments)
+
+        actor.monitor.execute = execute  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
