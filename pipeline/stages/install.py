@@ -43,8 +43,12 @@ def course(patience: Patience) -> list[Phase]:
 
 
 async def refuse_failed_bootstrap(machine: Machine) -> None:
-    """End at once when the first logon says that it failed: SSH will never answer."""
-    found = await machine.console.wait_for(r"GOLDEN (step|plan) bootstrap .*failed.*", 86400)
+    """End at once when the first logon says that it failed: SSH will never answer.
+
+    A restart that it asks for is none either: nobody logs on a second time to go on with the plan.
+    """
+    ended = r"GOLDEN (?:(?:step|plan) bootstrap .*failed.*|plan bootstrap reboot)"
+    found = await machine.console.wait_for(ended, 86400)
     raise PipelineError(
         f"{machine.spec.name}: the first logon failed: {found[0]}",
         hint="see com1.log for the step; the plan is bootstrap.json",

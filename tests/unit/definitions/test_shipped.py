@@ -68,6 +68,19 @@ def test_each_digest_stands_for_one_pin() -> None:
     assert len(set(digests)) == len(digests)
 
 
+def test_each_medium_says_what_it_holds() -> None:
+    """Only then can an image of it be rendered and checked without the medium."""
+    media = [pin for pin in FETCHED if pin.kind is Kind.ISO and pin.name.startswith("windows")]
+    assert {PINS[image.media].name for image in WINDOWS} <= {pin.name for pin in media}
+    for pin in media:
+        facts = pin.media
+        assert facts is not None, pin.name
+        assert facts.editions, pin.name
+        assert facts.build, pin.name
+        assert facts.architecture == "amd64"
+        assert facts.language == "en-US"
+
+
 def test_media_facts() -> None:
     media = {pin.name: pin.media for pin in FETCHED if pin.media}
     assert {facts.evaluation_days for name, facts in media.items() if "server" in name} == {180}
