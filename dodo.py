@@ -94,4 +94,9 @@ def task_test() -> Tasks:
 
 def task_chaos() -> Tasks:
     """Do every named fault to real builds of the rehearsal, and print what was seen."""
-    yield from GRAPH.chaos_tasks()
+    yield from GRAPH.shown_task("chaos", "tests.chaos")
+
+
+def task_stores() -> Tasks:
+    """Bring the rehearsal to nginx and to a registry, pull it from both, and boot it."""
+    yield from GRAPH.shown_task("stores", "tests.two_stores")

@@ -132,8 +132,8 @@ def _pytest(name: str) -> None:
         raise failures[0]
 
 
-def _chaos() -> None:
-    run_shown([sys.executable, "-m", "tests.chaos"], cwd=Workspace.default().root)
+def _shown(module: str) -> None:
+    run_shown([sys.executable, "-m", module], cwd=Workspace.default().root)
 
 
 ACTIONS: dict[str, Callable[..., None]] = {
@@ -142,7 +142,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "stage": _stage,
     "built": _built,
     "pytest": _pytest,
-    "chaos": _chaos,
+    "shown": _shown,
 }
 
 
@@ -273,9 +273,9 @@ class Graph:
         for name in TESTS:
             yield {"basename": name, "actions": [action("pytest", name=name)], "io": UNCAPTURED}
 
-    def chaos_tasks(self) -> Iterator[Task]:
-        """The faults of ``tests/chaos``."""
-        yield {"basename": "chaos", "actions": [action("chaos")], "io": UNCAPTURED}
+    def shown_task(self, name: str, module: str) -> Iterator[Task]:
+        """A module of the tests that shows something at length."""
+        yield {"basename": name, "actions": [action("shown", module=module)], "io": UNCAPTURED}
 
     def _stage_task(self, image: str, name: str) -> Task:
         build, decision = self.build(image), self.decisions[image][name]
