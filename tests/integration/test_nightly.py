@@ -1,7 +1,8 @@
 """A few nights, rehearsed end to end against publishers and a store on loopback.
 
 Nothing new: nothing is built. A new driver release: one diff, one rebuild, one version, pushed, and
-no runner builds it again. A version near its end: rebuilt from install on, with unchanged inputs.
+no runner builds it again. A changed step on a runner that has nothing but the layers of that
+rebuild: install is pulled. A version near its end: rebuilt from install on, with unchanged inputs.
 The tests of this file are one story in order; each needs the one before. One rebuild is real; the
 one before expiry is shown up to the decision, and for real with ``GOLDEN_TEST_EXPIRY=1``.
 """
@@ -33,6 +34,7 @@ from pipeline.stages import shelves
 from pipeline.stages.build import Build
 from pipeline.stages.graph import STAGES as STAGES_OF_AN_IMAGE
 from pipeline.stages.plan import decide
+from pipeline.stages.receipts import load as load_receipt
 from tests.integration.checkout import Checkout, processes, stages
 from tests.servers import answer
 from tests.services import registry
@@ -66,14 +68,19 @@ class Nights:
         self.world.pin(PIN, "0.1.302", "iso", [self.world.url(url)], old, ARCHIVE)
         definition = root / "images" / f"{IMAGE}.yaml"
         definition.write_text(definition.read_text().replace("rehearsal-virtio-win", PIN))
-        self.stores(self.world.url("images"))
+        self.stores(self.world.url("images"), layers=self.layers)
         self.world.archive({"0.1.302-1": old})
         self.git("init", "--quiet", "--initial-branch=main")
         self.git("add", "checksums", "images")
         self.git("-c", "user.name=x", "-c", "user.email=x@y", "commit", "--quiet", "-m", "Pins")
 
-    def stores(self, *places: str) -> None:
-        (self.checkout.root / "golden.yaml").write_text(f"stores: {json.dumps(places)}\n")
+    @property
+    def layers(self) -> Path:
+        return self.checkout.root.parent / "shared layers"
+
+    def stores(self, *places: str, layers: Path | None = None) -> None:
+        settings = {"stores": places} | ({"layers": str(layers)} if layers else {})
+        (self.checkout.root / "golden.yaml").write_text(json.dumps(settings))
 
     def git(self, *words: str) -> str:
         words = ("git", "-C", str(self.checkout.root), *words)
@@ -178,6 +185,45 @@ def test_once_it_is_in_the_store_no_runner_builds_it_again(nights: Nights, tmp_p
     assert stages(said) == []
     assert "in " + str(store) in said
     assert not (tmp_path / "fresh" / "build").exists()
+
+
+STEP = """  - id: new
+    kind: file
+    path: 'C:\\Golden\\new.txt'
+    content: new
+"""
+
+
+def test_a_changed_step_on_a_runner_with_nothing_but_layers_never_reinstalls(
+    nights: Nights, tmp_path: Path
+) -> None:
+    nights.stores(layers=nights.layers)
+    here = Workspace(nights.checkout.root, tmp_path / "fresh", nights.checkout.workspace.cache)
+    runner = dict(nights.checkout.environment(), GOLDEN_OUTPUT=str(here.output))
+
+    def run(*words: str) -> str:
+        done = subprocess.run(words, cwd="/", env=runner, check=False, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    definition = nights.checkout.root / "images" / f"{IMAGE}.yaml"
+    before = definition.read_text()
+    definition.write_text(f"{before.rstrip()}\n{STEP}")
+    try:
+        plan = run(sys.executable, "-m", "pipeline.cli.main", "plan", IMAGE).splitlines()
+        told = {words[0]: words[1:] for line in plan if len(words := line.split()) > 1}
+        assert told["install"] == ["pull", "cached", "in", *str(nights.layers).split()]
+        assert told["provision"][0] == "run"
+        run(*nights.checkout.command(f"provision:{IMAGE}"))
+    finally:
+        definition.write_text(before)
+    made = {stage: load_receipt(here.receipt(IMAGE, stage)) for stage in ("install", "provision")}
+    runs = nights.checkout.runs(IMAGE)
+    assert made["install"] is not None
+    assert made["install"].run == runs["install"], "pulled, and not made here"
+    assert made["provision"] is not None
+    assert made["provision"].run != runs["provision"]
 
 
 def age(nights: Nights, days: int) -> None:
