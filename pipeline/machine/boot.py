@@ -44,6 +44,7 @@ from pipeline.machine.spec import MachineSpec, Wiring, by_hand
 
 CHUNK = 1 << 16
 STARTED_OR_DEAD = 2.0
+NO_FORWARDING = "Could not set up host forwarding rule"
 
 
 def survey(spec: MachineSpec, workspace: Workspace) -> Host:
@@ -213,11 +214,16 @@ class _Launch:
                         f"{self.spec.name}: {sidecar.name} ended before QEMU started",
                         evidence=sidecar.log,
                     ) from error
-            raise PipelineError(
-                f"{self.spec.name}: QEMU did not start: {machine.how_it_died()}",
-                hint=f"the command is in {self.evidence / 'command.txt'}",
-                evidence=self.evidence,
-            ) from error
+            raise self._did_not_start(machine) from error
+
+    def _did_not_start(self, machine: Machine) -> PipelineError:
+        name, port = self.spec.name, self.spec.ssh_port
+        what = f"{name}: QEMU did not start: {machine.how_it_died()}"
+        hint = f"the command is in {self.evidence / 'command.txt'}"
+        if port and NO_FORWARDING in machine.last_words():
+            what = f"{name}: port {port} of 127.0.0.1 is taken by another program"
+            hint = "end that program, or choose another port"
+        return PipelineError(what, hint=hint, evidence=self.evidence)
 
 
 @asynccontextmanager

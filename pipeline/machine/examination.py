@@ -33,6 +33,7 @@ from pipeline.machine.sidecars import (
     virtiofsd_binary,
 )
 
+SMALLEST_DISK = 4 << 30  # a rehearsal and what it is made from
 WINDOWS_DISK = 40 << 30
 WINDOWS_MEMORY = 6 << 30
 YEARS = 365 * 86400.0
@@ -149,16 +150,20 @@ def _ports(_: Workspace) -> str:
     return "127.0.0.1 can be listened on"
 
 
-def _disk(workspace: Workspace) -> str:
+def _disk(workspace: Workspace, needed: int | None = None, what: str = "the smallest image") -> str:
     workspace.output.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(workspace.output).free
-    if free < WINDOWS_DISK:
+    if free < (needed := needed or SMALLEST_DISK):
         raise PipelineError(
-            f"{human_bytes(free)} free in {workspace.output}; a Windows image needs about "
-            f"{human_bytes(WINDOWS_DISK)}",
+            f"{human_bytes(free)} free in {workspace.output}; {what} needs about "
+            f"{human_bytes(needed)}",
             hint="point GOLDEN_OUTPUT and GOLDEN_CACHE at a larger disk",
         )
     return f"{human_bytes(free)} free in {workspace.output}"
+
+
+def _windows_disk(workspace: Workspace) -> str:
+    return _disk(workspace, WINDOWS_DISK, "a Windows image")
 
 
 def _memory(_: Workspace) -> str:
@@ -209,13 +214,14 @@ NEEDED: dict[str, Look] = {
     "virtiofsd": _virtiofsd,
     "setpriv": _setpriv,
     "ports": _ports,
+    "disk": _disk,
 }
 WANTED: dict[str, Look] = {
     "kvm": _kvm,
     "secure boot firmware": _secure_boot,
     "swtpm": _swtpm,
     "7z": _offline,
-    "disk": _disk,
+    "disk for Windows": _windows_disk,
     "memory": _memory,
     "clock": _clock,
 }

@@ -130,14 +130,19 @@ def test_a_small_disk_and_little_memory_are_said(
 ) -> None:
     monkeypatch.setattr(examination, "WINDOWS_DISK", 1 << 60)
     monkeypatch.setattr(examination, "WINDOWS_MEMORY", 1 << 60)
-    with pytest.raises(PipelineError) as raised:
-        LOOKS["disk"](workspace)
+    with pytest.raises(PipelineError, match="a Windows image needs") as raised:
+        LOOKS["disk for Windows"](workspace)
     assert "GOLDEN_OUTPUT" in raised.value.hint
+    assert "free in" in LOOKS["disk"](workspace)  # no Windows, but a rehearsal
     with pytest.raises(PipelineError) as raised:
         LOOKS["memory"](workspace)
     assert raised.value.hint
     monkeypatch.setattr(examination, "WINDOWS_DISK", 1)
-    assert "free in" in LOOKS["disk"](workspace)
+    assert "free in" in LOOKS["disk for Windows"](workspace)
+    monkeypatch.setattr(examination, "SMALLEST_DISK", 1 << 60)
+    with pytest.raises(PipelineError, match="the smallest image needs"):
+        LOOKS["disk"](workspace)
+    assert "disk" in examination.NEEDED  # nothing can be built then
 
 
 def test_virtiofsd_is_told_with_its_sandbox(

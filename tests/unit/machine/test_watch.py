@@ -69,6 +69,7 @@ class FakeMonitor:
         self.listeners: list[EventListener] = []
         self.commands: list[tuple[str, dict[str, Any]]] = []
         self.written = 0
+        self.screens = [b"the same screen"]
         self.gone = False
 
     def listen(self, *names: str) -> FakeMonitor:
@@ -91,7 +92,8 @@ class FakeMonitor:
         if name == "query-blockstats":
             return [{"stats": {"wr_bytes": self.written}}]
         if name == "screendump":
-            Path(arguments["filename"]).write_bytes(b"the same screen")
+            shown = self.screens.pop(0) if len(self.screens) > 1 else self.screens[0]
+            Path(arguments["filename"]).write_bytes(shown)
         return {}
 
     async def say(self, name: str, **data: Any) -> None:
@@ -454,6 +456,32 @@ def test_a_spinner_moves_and_a_cursor_does_not(
     else:
         error = fault(tmp_path, clock.turn, phases=phases, limits=limits)
         assert error.fault is Fault.WAITS
+
+
+def test_screens_are_kept_at_each_phase_and_minute_when_they_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Ticking(monkeypatch)
+
+    async def acts(actor: Actor) -> None:
+        await clock.turn(actor)
+        actor.monitor.screens = [b"logo", b"a dialogue", b"a dialogue", b"done"]
+        while clock.at < 1090:
+            await asyncio.sleep(0)
+        await actor.say("GOLDEN pass windowsPE\r\n")
+        while clock.at < 1250:
+            await asyncio.sleep(0)
+
+    limits = Limits(idle=1e9, quiet=1e9, look=0.0, screen=60, glance=1e9)
+    phases = (Phase("firmware", 1e9), Phase("windowsPE", 1e9, "^GOLDEN pass windowsPE"))
+    play(tmp_path, acts, phases=phases, limits=limits, then=lambda _: asyncio.sleep(0))
+    shots = {path.name: path.read_bytes() for path in sorted(tmp_path.glob("*.png"))}
+    assert shots == {
+        "0000-firmware.png": b"the same screen",
+        "0001-firmware.png": b"logo",
+        "0002-windowsPE.png": b"a dialogue",
+        "0003-windowsPE.png": b"done",  # between them a minute in which nothing changed
+    }
 
 
 class Ticking:
