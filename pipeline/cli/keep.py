@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
+from pipeline.cli.building import build
 from pipeline.definitions.loader import load
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
-from pipeline.foundation.process import ProgramFailed, run_shown
 from pipeline.foundation.waiting import wait_until
 from pipeline.stages import keep
 from pipeline.stages.build import Build
@@ -50,23 +49,7 @@ def _build(workspace: Workspace, image: str) -> int:
             "in CI nobody looks at a machine that stays up",
             hint="the evidence of the failure is read by: golden diagnose",
         )
-    graph = workspace.root / "dodo.py"
-    try:
-        run_shown(
-            [
-                sys.executable,
-                "-m",
-                "doit",
-                "--dir",
-                workspace.root,
-                "--file",
-                graph,
-                f"build:{image}",
-            ]
-        )
-    except ProgramFailed:
-        return 1  # doit has said why
-    return 0
+    return int(not build(workspace, image))
 
 
 def _end(workspace: Workspace, image: str | None) -> int:

@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "say whether this host can build, and what to install where it can't",
     "diagnose": "read a failure's evidence: what happened, where, and what to do",
     "keep": "build an image; a machine whose stage fails stays up to be looked at",
+    "trial": "build an image, and write one file that tells how it went, to send back",
     "plan": "say for each stage whether it will run, and why",
     "matrix": "say which images must be built tonight, for CI to fan out on",
     "refresh": "look for new versions of what is pinned, and bring the pins up to date",
