@@ -167,9 +167,18 @@ def test_rm_also_removes_a_broken_one_and_what_a_killed_rm_left(home: Home) -> N
     assert list(home.workspace.instances.iterdir()) == []
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_rm_ends_a_running_one_and_leaves_nothing(home: Home) -> None:
     started(home)
     pid = state.read(home).pid
     launch.remove(home, Heard())
     assert list(home.workspace.instances.iterdir()) == []
-    assert not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_text()
+    # Its last lock is free a moment before the process itself is gone.
+    wait_until("the supervisor is gone", lambda: not alive(pid), 20, 0.05)
