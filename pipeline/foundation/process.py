@@ -13,8 +13,9 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -99,13 +100,13 @@ def _failure(argv: Argv, how: str, output: str, log: Path | None, hint: str) -> 
     return ProgramFailed("\n".join(part for part in parts if part), hint=hint, evidence=log)
 
 
-def _dying_with_us() -> list[str]:
-    """What goes before a command so that the kernel kills it when this process dies; or nothing."""
+def _dying_with_us(by: str = "KILL") -> list[str]:
+    """What goes before a command so that the kernel ends it when this process dies; or nothing."""
     try:
         setpriv, shell = find_program("setpriv"), find_program("sh")
     except MissingRequirement:
         return []
-    wrapper = [os.fspath(setpriv), "--pdeathsig", "KILL", os.fspath(shell), "-c"]
+    wrapper = [os.fspath(setpriv), "--pdeathsig", by, os.fspath(shell), "-c"]
     # We may have died before that took effect; then the program must not start at all.
     return [*wrapper, '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
 
@@ -159,12 +160,58 @@ def run(
 def run_shown(argv: Argv, *, cwd: Path | None = None) -> None:
     """Run a program of one's own in the foreground, its output going where ours goes.
 
-    For tools that people watch (the test runner): it gets our environment and our stdout. Raises
-    :class:`ProgramFailed` with its exit code.
+    For tools that people watch (the task graph, the test runner): it gets our environment and our
+    stdout. After Ctrl-C it is waited for, as it has things to put away; it is told with SIGTERM
+    when we die. Raises :class:`ProgramFailed` with its exit code.
     """
-    done = subprocess.run(_words(argv), stdin=subprocess.DEVNULL, cwd=cwd, check=False)
-    if done.returncode != 0:
-        raise ProgramFailed(f"{Path(os.fspath(argv[0])).name} failed: {ending(done.returncode)}")
+    command = [*_dying_with_us("TERM"), *_words(argv)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=cwd) as process,
+        _interrupts_passed_on(process) as interrupts,
+    ):
+        try:
+            code = process.wait()
+        except BaseException:  # a signal that was made into an exception
+            process.terminate()
+            raise
+    if interrupts:
+        raise KeyboardInterrupt
+    if code != 0:
+        raise ProgramFailed(f"{Path(os.fspath(argv[0])).name} failed: {ending(code)}")
+
+
+@contextmanager
+def _interrupts_passed_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Interrupts are noted, and end the program and not the waiting for it."""
+    noted: list[int] = []
+
+    def interrupted(number: int, _: object) -> None:
+        noted.append(number)
+        if not _at_the_keyboard():
+            process.send_signal(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield noted  # signals are the main thread's matter
+        return
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _at_the_keyboard() -> bool:
+    """Whether Ctrl-C reaches us, and with us the programs that we run, from a terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 @dataclass(frozen=True, slots=True)

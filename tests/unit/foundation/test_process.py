@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.foundation.paths import ROOT
 from pipeline.foundation.process import run
 from pipeline.foundation.waiting import wait_until
 
@@ -49,3 +50,52 @@ def test_without_setpriv_programs_run_all_the_same(
     echo.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run(["say", "a word"], deadline=30).output == "a word\n"
+
+
+# A program of ours that puts things away when it is told to end, and one that runs it.
+CAREFUL = """
+import pathlib, signal, sys, time
+place = pathlib.Path(sys.argv[1])
+def told(number, _):
+    signal.signal(number, signal.SIG_IGN)
+    time.sleep(0.5)  # longer than subprocess itself would wait
+    (place / "put-away").write_text(signal.Signals(number).name)
+    sys.exit(3)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, told)
+(place / "ready").touch()
+signal.pause()
+"""
+RUNNER = """
+import pathlib, sys
+from pipeline.foundation.process import run_shown
+place = pathlib.Path(sys.argv[1])
+try:
+    run_shown([sys.executable, str(place / "careful.py"), str(place)])
+except KeyboardInterrupt:
+    (place / "interrupted").write_text(str((place / "put-away").exists()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("sent", "heard"), [(signal.SIGINT, "SIGINT"), (signal.SIGKILL, "SIGTERM")]
+)
+def test_a_program_that_is_shown_gets_time_to_put_things_away(
+    tmp_path: Path, sent: signal.Signals, heard: str
+) -> None:
+    if sent is signal.SIGKILL and not shutil.which("setpriv"):
+        pytest.skip("needs setpriv")
+    (tmp_path / "careful.py").write_text(CAREFUL)
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    put_away = tmp_path / "put-away"
+    wait_until("it is ready", (tmp_path / "ready").exists, 60)
+    runner.send_signal(sent)
+    runner.wait(60)
+    wait_until("it has put things away", lambda: put_away.exists() and put_away.read_text(), 60)
+    assert put_away.read_text() == heard
+    if sent is signal.SIGINT:
+        assert (tmp_path / "interrupted").read_text() == "True"
