@@ -20,12 +20,20 @@ time.sleep(600)
 """
 
 
+def _heed_all() -> None:
+    """Whoever runs the tests may have had signals ignored, as nohup does."""
+    for sign in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(sign, signal.SIG_DFL)
+
+
 @contextmanager
 def waiting(ignored: signal.Signals | None) -> Iterator[subprocess.Popen[str]]:
     """A process that waits as a build does, started with a signal ignored."""
     trap = f"trap '' {ignored.name.removeprefix('SIG')}; " if ignored else ""
     argv = ["sh", "-c", f'{trap}exec "$@"', "sh", sys.executable, "-c", WAITS]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_all
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
