@@ -32,7 +32,11 @@ def waiting(ignored: signal.Signals | None) -> Iterator[subprocess.Popen[str]]:
     trap = f"trap '' {ignored.name.removeprefix('SIG')}; " if ignored else ""
     argv = ["sh", "-c", f'{trap}exec "$@"', "sh", sys.executable, "-c", WAITS]
     process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_all
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_all,  # noqa: PLW1509  # it calls nothing that another thread may hold
     )
     try:
         assert process.stdout is not None
