@@ -190,10 +190,12 @@ def _interrupts_passed_on(process: subprocess.Popen[bytes]) -> Iterator[list[int
         if not _at_the_keyboard():
             process.send_signal(number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield noted  # signals are the main thread's matter
+    before = signal.getsignal(signal.SIGINT)
+    ignored = before is signal.SIG_IGN  # a script started us with &
+    if ignored or threading.current_thread() is not threading.main_thread():
+        yield noted
         return
-    before = signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGINT, interrupted)
     try:
         yield noted
     finally:

@@ -67,8 +67,9 @@ for number in (signal.SIGINT, signal.SIGTERM):
 signal.pause()
 """
 RUNNER = """
-import pathlib, sys
+import pathlib, signal, sys
 from pipeline.foundation.process import run_shown
+signal.signal(signal.SIGINT, signal.default_int_handler)  # however the tests were started
 place = pathlib.Path(sys.argv[1])
 try:
     run_shown([sys.executable, str(place / "careful.py"), str(place)])
