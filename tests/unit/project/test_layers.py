@@ -91,6 +91,20 @@ def test_the_stand_in_is_an_independent_reading() -> None:
         assert not [name for name in imports(path) if name.split(".")[0] == "pipeline"], path
 
 
+def test_a_pull_of_what_is_there_loads_little() -> None:
+    """Most of the time of a pull that finds its version here is what it imports."""
+    from pipeline.foundation.process import run
+
+    heavy = ("asyncio", "asyncssh", "jinja2", "jsonschema", "lxml", "oras", "PIL", "rich", "yaml")
+    code = (
+        "import sys, pipeline.cli.pull, pipeline.publishing.stores.web; "
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
+    import sys
+
+    assert run([sys.executable, "-c", code], deadline=30, cwd=ROOT).output.strip() == "[]"
+
+
 def test_the_task_graph_starts_without_heavy_imports() -> None:
     """``doit list`` must not load SSH, ISO or HTTP libraries."""
     from pipeline.foundation.process import run
