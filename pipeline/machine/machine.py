@@ -106,11 +106,12 @@ class Machine:
 
     async def screen(self) -> str:
         """The digest of what the screen shows now, which is not kept."""
-        path = await self._dump(self.evidence / ".screen.png")
+        path = self.evidence / ".screen"
         try:
-            return sha256_file(path)
-        finally:
-            path.unlink()
+            return sha256_file(await self._dump(path))
+        finally:  # also when nobody waits any longer
+            for left in (path, path.with_suffix(".ppm")):
+                left.unlink(missing_ok=True)
 
     async def _dump(self, path: Path) -> Path:
         if self._png:

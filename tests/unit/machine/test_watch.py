@@ -431,6 +431,28 @@ def test_what_moves_is_progress(tmp_path: Path, moving: str) -> None:
     play(tmp_path, acts, limits=Limits(idle=0.4, look=0.01), then=lambda _: asyncio.sleep(0))
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_a_glance_at_the_screen_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
+) -> None:
+    async def main() -> list[str]:
+        actor = Actor(tmp_path)
+        real = actor.monitor.execute
+
+        async def execute(name: str, **arguments: Any) -> Any:
+            if old and "format" in arguments:
+                raise MonitorFailed("Parameter 'format' is unexpected")
+            return await real(name, **arguments)
+
+        monkeypatch.setattr(actor.monitor, "execute", execute)
+        actor.monitor.screens = [b"one", b"two", b"two"]
+        return [await actor.machine.screen() for _ in range(3)]
+
+    first, second, third = asyncio.run(main())
+    assert first != second == third
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("pictures", "moves"), [(1, False), (2, False), (3, True)])
 def test_a_spinner_moves_and_a_cursor_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: int, moves: bool
