@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from pipeline.definitions.loader import load
 from pipeline.foundation.paths import Workspace, shown
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         gc.remove(waste)
     kept = {entry.key for found in here.images.values() for entry in found if entry.pinned}
     for place in filled_from_here(definitions.settings):
-        _store(place, publisher, keep, kept, dry_run=args.dry_run, progress=reporter("gc"))
+        _store(place, publisher, keep, (used, kept), dry_run=args.dry_run, progress=reporter("gc"))
     return 0
 
 
@@ -67,16 +68,19 @@ def _store(
     place: str,
     publisher: Publisher,
     keep: dict[str, int],
-    pinned: set[str],
+    stays: tuple[frozenset[Path], set[str]],
     *,
     dry_run: bool,
     progress: Progress,
 ) -> None:
-    """The same policy for a store; what is pinned on this host stays there, too."""
-    with open_store(place, publisher.workspace.root, progress.event) as store:
+    """The same policy for a store. What is pinned on this host ``stays`` there, too, and so does a
+    disk in a folder that an instance of this host stands on."""
+    (used, pinned), base = stays, publisher.workspace.root
+    root = None if "://" in place else base / Path(place).expanduser()
+    with open_store(place, base, progress.event) as store:
         trust = publisher.trust(place, Anchors())
         found = verified(store, trust)
-        gone = [e for e in gc.versions(found, keep, frozenset(), None) if e.key not in pinned]
+        gone = [e for e in gc.versions(found, keep, used, root) if e.key not in pinned]
         for entry in gone:
             print(f"{store.title}: {entry.image} {entry.version}  {human_bytes(entry.size)}")
         if not dry_run:

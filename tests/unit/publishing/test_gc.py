@@ -135,14 +135,14 @@ def test_stores_are_kept_by_the_same_policy(
     for number in range(1, 7):
         publish(workspace, number)
         assert main(["push", f"{IMAGE}@26100.1-20261123.{number}"]) == 0
+    overlay(workspace, store / IMAGE / "26100.1-20261123.1" / "disk.qcow2")  # launched by its path
     assert main(["gc", "--pin", f"{IMAGE}@26100.1-20261123.2"]) == 0
     assert main(["yank", IMAGE, "26100.1-20261123.6"]) == 0
     assert main(["gc", "--dry-run"]) == 0
     assert len(list(store.glob("rehearsal/*"))) == 6
     assert main(["gc"]) == 0
-    left = [path.name[-1] for path in sorted(store.glob("rehearsal/*"))]
-    assert left == [path.name[-1] for path in sorted(workspace.published.glob("*/2*"))]
-    assert left == ["2", "3", "4", "5"]
+    assert [path.name[-1] for path in sorted(workspace.published.glob("*/2*"))] == [*"2345"]
+    assert [path.name[-1] for path in sorted(store.glob("rehearsal/*"))] == [*"12345"]
     found = catalog.load(store / catalog.INDEX)
     assert found.serial > 0
     newest = found.newest(IMAGE)

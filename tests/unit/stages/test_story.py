@@ -12,9 +12,11 @@ import pytest
 from lxml import html
 from PIL import Image
 
+from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import canonical_json
 from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.publishing import catalog
+from pipeline.publishing.stores import opening
 from pipeline.stages import shelves
 from pipeline.stages.build import Build, Work
 from pipeline.stages.earlier import INPUTS, Inputs
@@ -170,3 +172,17 @@ def test_what_a_store_makes_up_stops_no_build(
     made = pages(replace(work, build=replace(work.build, settings=settings)), manifest())
     said = told(made, "changed")
     assert "first version" in said or "does not say what went into it" in said
+
+
+def test_a_store_that_fails_costs_the_page_its_past_and_no_build(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_down(tmp_path / "store", manifest(1), {})
+    settings = replace(work.build.settings, stores=(str(tmp_path / "store"),))
+    work = replace(work, build=replace(work.build, settings=settings))
+
+    def broken(*_: object) -> None:
+        raise PipelineError("the store is away")
+
+    monkeypatch.setattr(opening, "open_store", broken)
+    assert "first version" in told(pages(work, manifest()), "changed")
