@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.process import ProgramFailed, run_shown
+from pipeline.stages.build import SAID
 
 
 def build(workspace: Workspace, image: str) -> bool:
@@ -17,3 +20,15 @@ def build(workspace: Workspace, image: str) -> bool:
     except ProgramFailed:
         return False
     return True
+
+
+def build_and_listen(workspace: Workspace, image: str) -> tuple[bool, str]:
+    """The same, and the errors that doit has printed."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        said.touch()
+        os.environ[SAID] = str(said)
+        try:
+            return build(workspace, image), said.read_text()
+        finally:
+            del os.environ[SAID]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pipeline.answers.credentials import traces
 from pipeline.answers.passwords import SUFFIXES, decode
-from pipeline.cli.building import build
+from pipeline.cli.building import build_and_listen
 from pipeline.cli.diagnose import page
 from pipeline.cli.doctor import examine
 from pipeline.definitions.loader import load
@@ -49,22 +49,20 @@ def run(args: argparse.Namespace) -> int:
     workspace = Workspace.default()
     Build.of(args.image, load(workspace), workspace)  # says which images there are
     before = _failures(workspace, args.image)
-    built = True if args.no_build else build(workspace, args.image)
+    built, said = (True, "") if args.no_build else build_and_listen(workspace, args.image)
     report: Path = args.report or workspace.output / f"trial-{args.image}.tar.gz"
     failed = [folder for folder in _failures(workspace, args.image) if folder not in before]
     if args.no_build:
         failed = before[-1:]
-    write(report.absolute(), contents(workspace, args.image, built=built, failed=failed))
+    told = {"result.json": _json({"image": args.image, "built": built, "said": said})}
+    write(report.absolute(), told | contents(workspace, args.image, failed))
     print(f"the report, without any secret, to send back: {report.absolute()}")
     return int(not built)
 
 
-def contents(
-    workspace: Workspace, image: str, *, built: bool, failed: list[Path]
-) -> dict[str, bytes]:
-    """The files of the report, by their name in it."""
-    host = [asdict(line) for line in examine(workspace)]
-    files = {"host.json": _json(host), "result.json": _json({"image": image, "built": built})}
+def contents(workspace: Workspace, image: str, failed: list[Path]) -> dict[str, bytes]:
+    """The files of the report, by their name in it; ``failed`` are folders of evidence."""
+    files = {"host.json": _json([asdict(line) for line in examine(workspace)])}
     for folder in failed:
         reading = "\n".join(page(read_evidence(folder))) + "\n"
         files[f"failures/{folder.name}/reading.txt"] = reading.encode()

@@ -19,6 +19,9 @@ from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Progress, Silent
 from pipeline.stages.receipts import Output, Receipt, load
 
+# Names, in the environment, a file in which a run of the graph leaves the errors that it prints.
+SAID = "GOLDEN_SAID"
+
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)

@@ -28,7 +28,7 @@ from pipeline.foundation.process import die_with_parent, run_shown
 from pipeline.foundation.progress import close_all, reporter
 from pipeline.publishing import catalog
 from pipeline.stages import artifacts, layers, shelves
-from pipeline.stages.build import Build
+from pipeline.stages.build import SAID, Build
 from pipeline.stages.graph import STAGES
 from pipeline.stages.plan import Decision, State, decide
 from pipeline.stages.runner import obtain_stage, run_stage
@@ -49,6 +49,14 @@ TESTS = {
 }
 
 
+def _told(error: PipelineError) -> TaskFailed:
+    """For doit to print; and into a file, when whoever started doit asked for that."""
+    if file := os.environ.get(SAID):
+        with Path(file).open("a") as said:
+            said.write(f"{error}\n")
+    return TaskFailed(str(error))
+
+
 def _clean_line(action: str, /, **arguments: str) -> TaskFailed | None:
     """Run one action; what the user can act upon becomes a failure without a traceback.
 
@@ -59,7 +67,7 @@ def _clean_line(action: str, /, **arguments: str) -> TaskFailed | None:
     try:
         ACTIONS[action](**arguments)
     except PipelineError as error:
-        return TaskFailed(str(error))
+        return _told(error)
     finally:
         close_all()
     return None
@@ -156,7 +164,7 @@ def _needs_of(image: str, stage: str) -> dict[str, list[str]] | TaskFailed:
     try:
         return {} if _layer(image, stage) else Graph.load().needs(image, stage)
     except PipelineError as error:
-        return TaskFailed(str(error))
+        return _told(error)
 
 
 def action(name: str, /, **arguments: str) -> tuple[Any, list[str], dict[str, str]]:

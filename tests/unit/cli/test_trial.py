@@ -50,13 +50,13 @@ def _read(report: Path) -> dict[str, str]:
 
 
 def _builds(monkeypatch: pytest.MonkeyPatch, works: bool, *files: tuple[Path, str]) -> None:
-    def build(_: Workspace, image: str) -> bool:
+    def build(_: Workspace, image: str) -> tuple[bool, str]:
         assert image == IMAGE
         for path, text in files:
             _write(path, text)
-        return works
+        return works, "" if works else "it says why"
 
-    monkeypatch.setattr(trial, "build", build)
+    monkeypatch.setattr(trial, "build_and_listen", build)
 
 
 def test_a_success_is_told(
@@ -78,7 +78,7 @@ def test_a_success_is_told(
         "build/install/evidence/com1.log",
         f"version/{version.name}/manifest.json",
     }
-    assert json.loads(files["result.json"]) == {"image": IMAGE, "built": True}
+    assert json.loads(files["result.json"]) == {"image": IMAGE, "built": True, "said": ""}
     assert json.loads(files["host.json"])[0]["found"] == "none here"
 
 
@@ -94,7 +94,8 @@ def test_a_failure_is_told_and_so_is_what_it_means(
     assert "failures/install-2/com1.log" in files
     assert "openssh failed" in files["failures/install-2/reading.txt"]
     assert not any(name.startswith("failures/install-1") for name in files)
-    assert json.loads(files["result.json"])["built"] is False
+    result = json.loads(files["result.json"])
+    assert (result["built"], result["said"]) == (False, "it says why")
 
 
 @pytest.mark.parametrize("form", ["plain", "utf-16", "encoded", "key"])
@@ -125,7 +126,7 @@ def test_without_building_the_last_failure_is_told(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _write(workspace.failures(IMAGE) / "install-1" / "com1.log", "the last one")
-    monkeypatch.setattr(trial, "build", lambda *_: pytest.fail("it must not build"))
+    monkeypatch.setattr(trial, "build_and_listen", lambda *_: pytest.fail("it must not build"))
     assert main(["trial", IMAGE, "--no-build"]) == 0
     assert "failures/install-1/com1.log" in _read(workspace.output / f"trial-{IMAGE}.tar.gz")
 
@@ -135,3 +136,14 @@ def test_an_image_that_does_not_exist_is_said_before_anything_is_built(
 ) -> None:
     assert main(["trial", "windows-12"]) == 1
     assert "there is no image 'windows-12'" in capsys.readouterr().err
+
+
+def test_what_fails_before_any_machine_is_told_too(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task graph itself, as far as it comes without Microsoft's licence."""
+    monkeypatch.setenv("GOLDEN_ACCEPT_EULA", "0")  # whatever the settings of this checkout say
+    assert main(["trial", IMAGE]) == 1
+    said = json.loads(_read(workspace.output / f"trial-{IMAGE}.tar.gz")["result.json"])["said"]
+    assert "licence terms have to be accepted once" in said
+    assert "accept_eula: true" in said
