@@ -35,33 +35,49 @@ FACTS = {
 
 # What libxml2 says of an envelope, in words that say what to do.
 _ENVELOPE = (
-    (r"The attribute '(\w+)' is required but missing", r"the attribute \1 is missing", ""),
+    (
+        r"The attribute '(\w+)' is required but missing",
+        r"the attribute \1 is missing",
+        r'add \1="…"',
+    ),
     (
         r"attribute '(\w+)': \[facet 'enumeration'\] The value '(.*)' is not .*\{(.*)\}",
         r'\1="\2" is not known',
         r"one of: \3",
     ),
-    (r"attribute '(\w+)': \[facet '\w+'\] The value '(.*)' .*", r'\1="\2" is not valid', ""),
-    (r"attribute '(\w+)': The attribute '.*' is not allowed", r"\1 is no attribute here", ""),
+    (
+        r"attribute '(\w+)': \[facet '\w+'\] The value '(.*)' .*",
+        r'\1="\2" is not valid',
+        r"correct \1",
+    ),
+    (
+        r"attribute '(\w+)': The attribute '.*' is not allowed",
+        r"\1 is no attribute here",
+        r"remove \1",
+    ),
     (r"Duplicate key-sequence \['(\w+)'\].*", r"the pass \1 is given twice", "put them into one"),
-    (r"Element '(?:\{.*\})?(\w+)': This element is not expected", r"\1 does not belong here", ""),
-    (r"No matching global declaration available", "this is no answer file", ""),
+    (
+        r"Element '(?:\{.*\})?(\w+)': This element is not expected",
+        r"\1 does not belong here",
+        r"move \1",
+    ),
+    (r"No matching global declaration available", "this is no answer file", "<unattend …>"),
 )
 
 
 def validate(xml: bytes, name: str) -> list[Finding]:
     """Everything that is wrong with the answer file ``name``; an empty list when nothing is."""
     if len(xml) > LARGEST:
-        return [
-            _finding(1, "size", f"{name} has {len(xml)} bytes, an answer file at most {LARGEST}")
-        ]
+        message = f"{name} has {len(xml)} bytes, an answer file at most {LARGEST}"
+        return [_finding(1, "size", message, "leave out what is no setting")]
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
     )
     try:
         root = etree.fromstring(xml, parser)
     except etree.XMLSyntaxError as error:
-        return [_finding(error.lineno or 1, "xml", f"not well-formed: {error.msg}")]
+        message = f"not well-formed: {error.msg}"
+        return [_finding(error.lineno or 1, "xml", message, "correct the XML")]
     if problem := _unusable(root):
         return [problem]
     document = Document(root)
@@ -104,6 +120,8 @@ def _envelope(root: Element) -> Iterator[Finding]:
     schema.validate(root.getroottree())
     log: Any = schema.error_log  # the stubs do not know that one can loop over it
     for error in log:
+        if "No precomputed value" in error.message:
+            continue  # libxml2 about itself, beside the error that it has just told
         message, fix = _plain(error.message)
         yield _finding(error.line, "envelope", message, fix)
 
@@ -112,7 +130,7 @@ def _plain(message: str) -> tuple[str, str]:
     for pattern, says, fix in _ENVELOPE:
         if match := re.search(pattern, message):
             return match.expand(says), match.expand(fix).replace("'", "")
-    return message.replace(f"{{{UNATTEND}}}", ""), ""
+    return message.replace(f"{{{UNATTEND}}}", ""), "correct it"
 
 
 def _foreign(document: Document) -> Iterator[Finding]:
@@ -122,5 +140,5 @@ def _foreign(document: Document) -> Iterator[Finding]:
             if etree.QName(element).namespace != UNATTEND:
                 where = document.place(element)
                 message = f"{local(element)} is in a namespace of its own: Setup ignores it"
-                yield _finding(line(element), "namespace", message, "", where)
+                yield _finding(line(element), "namespace", message, "remove its xmlns", where)
                 break

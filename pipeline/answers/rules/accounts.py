@@ -63,7 +63,11 @@ def password_plain(document: Document) -> Iterator[Problem]:
             yield Problem(password, message, "encode it and say PlainText false", Severity.WARNING)
 
 
-@rule("account-missing-name", "an account needs a name")
+@rule(
+    "account-missing-name",
+    "an account needs a name",
+    "give each account a Name of its own",
+)
 def account_named(document: Document) -> Iterator[Problem]:
     """Accounts without a name, and names that two accounts have or Windows has already."""
     seen: Counter[str] = Counter()
@@ -99,7 +103,11 @@ def account_computer(document: Document) -> Iterator[Problem]:
             yield Problem(account, message, "rename one: logons by SSH fail otherwise")
 
 
-@rule("autologon", "an automatic logon needs an account with its password")
+@rule(
+    "autologon",
+    "an automatic logon needs an account with its password",
+    "write Username and Password of an account that this file makes",
+)
 def autologon(document: Document) -> Iterator[Problem]:
     """Automatic logons without a name or password, or of an account the file does not make."""
     known = {value(account, "Name").lower() for account in _accounts(document)}
@@ -126,7 +134,11 @@ def autologon_count(document: Document) -> Iterator[Problem]:
             yield Problem(logon, message, "LogonCount 1", Severity.WARNING)
 
 
-@rule("autologon-password", "the automatic logon uses the account's own password")
+@rule(
+    "autologon-password",
+    "the automatic logon uses the account's own password",
+    "write the same password in both places",
+)
 def autologon_password(document: Document) -> Iterator[Problem]:
     """An automatic logon with another password than the account is given."""
     accounts = {

@@ -8,6 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+COMPUTER = "at most 15 letters, digits and hyphens, or * for a random name"
+ACCOUNT = "another name of at most 20 letters, digits, - and _"
+
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
@@ -47,7 +50,9 @@ class Integer:
         if not re.fullmatch(r"-?[0-9]+", value):
             return Wrong(f'"{value}" is no whole number', f"write {self.low} to {self.high}")
         if not self.low <= int(value) <= self.high:
-            return Wrong(f"{value} is not from {self.low} to {self.high}")
+            return Wrong(
+                f"{value} is not from {self.low} to {self.high}", f"write {self.low} to {self.high}"
+            )
         return None
 
 
@@ -78,10 +83,11 @@ class Length:
     def __call__(self, value: str) -> Wrong | None:
         """See :class:`Check`."""
         if not value and not self.empty:
-            return Wrong(f"the {self.what} is empty")
+            return Wrong(f"the {self.what} is empty", "write it, or leave the item out")
         if len(value) > self.longest:
             return Wrong(
-                f"the {self.what} has {len(value)} characters, at most {self.longest} are allowed"
+                f"the {self.what} has {len(value)} characters, at most {self.longest} are allowed",
+                f"shorten it by {len(value) - self.longest}",
             )
         return None
 
@@ -97,7 +103,7 @@ class Pattern:
         """See :class:`Check`."""
         if re.fullmatch(self.regex, value):
             return None
-        return Wrong(f'"{value}" is not {self.says}')
+        return Wrong(f'"{value}" is not {self.says}', f"write {self.says}")
 
 
 def computer_name(value: str) -> Wrong | None:
@@ -105,15 +111,14 @@ def computer_name(value: str) -> Wrong | None:
     if value == "*":
         return None
     if len(value.encode()) > 15:
-        return Wrong(f'"{value}" has {len(value.encode())} bytes, a computer name at most 15')
+        found = f'"{value}" has {len(value.encode())} bytes, a computer name at most 15'
+        return Wrong(found, COMPUTER)
     if not value or value.isdigit():
-        return Wrong(f'"{value}" has no letter: a computer name is not digits alone')
+        return Wrong(f'"{value}" has no letter: a computer name is not digits alone', COMPUTER)
     if bad := re.search(r"[\s{|}~\[\\\]^':;<=>?@!\"#$%()+/.,*&`]", value):
-        return Wrong(
-            f'"{value}" has "{bad[0]}", which a computer name cannot', "letters, digits, -"
-        )
+        return Wrong(f'"{value}" has "{bad[0]}", which a computer name cannot', COMPUTER)
     if value.startswith("-") or value.endswith("-"):
-        return Wrong(f'"{value}" begins or ends with a hyphen')
+        return Wrong(f'"{value}" begins or ends with a hyphen', COMPUTER)
     return None
 
 
@@ -129,13 +134,13 @@ def product_key(value: str) -> Wrong | None:
 def account_name(value: str) -> Wrong | None:
     """At most 20 characters, none that Windows refuses in a local account's name."""
     if not value or value.strip(". ") != value:
-        return Wrong(f'"{value}" is empty, or has a dot or space at an end')
+        return Wrong(f'"{value}" is empty, or has a dot or space at an end', ACCOUNT)
     if len(value) > 20:
-        return Wrong(f'"{value}" has {len(value)} characters, an account name at most 20')
+        return Wrong(f'"{value}" has {len(value)} characters, an account name at most 20', ACCOUNT)
     if bad := re.search(r'["/\\\[\]:|<>+=;,?*%@\x00-\x1f]', value):
-        return Wrong(f'"{value}" has "{bad[0]}", which an account name cannot')
+        return Wrong(f'"{value}" has "{bad[0]}", which an account name cannot', ACCOUNT)
     if value.upper() == "NONE":
-        return Wrong('"NONE" is a reserved name')
+        return Wrong('"NONE" is a reserved name', ACCOUNT)
     return None
 
 

@@ -62,7 +62,11 @@ def _commands(document: Document) -> Iterator[tuple[Element, Element | None]]:
             yield element, first(element, LINE[local(element)])
 
 
-@rule("command-missing", "a command has a line to run")
+@rule(
+    "command-missing",
+    "a command has a line to run",
+    "write the line, or leave the whole item out",
+)
 def missing(document: Document) -> Iterator[Problem]:
     """Commands without one."""
     for command, found in _commands(document):
@@ -122,7 +126,11 @@ def restart(document: Document) -> Iterator[Problem]:
             yield Problem(found, message, "WillReboot Always instead")
 
 
-@rule("command-interactive", "a command that waits for a key waits for ever")
+@rule(
+    "command-interactive",
+    "a command that waits for a key waits for ever",
+    "leave out what waits: pause, cmd /k",
+)
 def interactive(document: Document) -> Iterator[Problem]:
     """Commands that wait for somebody."""
     for _, found in _commands(document):

@@ -69,7 +69,11 @@ def _disk(element: Element) -> Disk:
     )
 
 
-@rule("disk-duplicate", "each disk is configured once")
+@rule(
+    "disk-duplicate",
+    "each disk is configured once",
+    "put all partitions of a disk into one Disk",
+)
 def duplicate(document: Document) -> Iterator[Problem]:
     """Two disks with one DiskID; a disk without any."""
     seen: Counter[int | None] = Counter()
@@ -117,7 +121,11 @@ def has_type(document: Document) -> Iterator[Problem]:
                 yield Problem(partition, "the partition has no Type", "Primary, EFI, MSR …")
 
 
-@rule("partition-table", "EFI and MSR exist on GPT; Extended, Logical and Active on MBR")
+@rule(
+    "partition-table",
+    "EFI and MSR exist on GPT; Extended, Logical and Active on MBR",
+    "EFI and MSR for UEFI; Primary, Extended and Logical for a BIOS",
+)
 def one_table(document: Document) -> Iterator[Problem]:
     """Layouts that no partition table can hold."""
     for disk in disks(document):
@@ -133,7 +141,11 @@ def one_table(document: Document) -> Iterator[Problem]:
             yield Problem(last, "an MBR disk has at most four primary partitions")
 
 
-@rule("partition-esp", "the firmware starts Windows from a FAT32 EFI partition of 100 MB or more")
+@rule(
+    "partition-esp",
+    "the firmware starts Windows from a FAT32 EFI partition of 100 MB or more",
+    "<Format>FAT32</Format> for the EFI partition",
+)
 def system_partition(document: Document) -> Iterator[Problem]:
     """EFI partitions that are too small, left unformatted or formatted otherwise."""
     for disk in disks(document):
@@ -152,7 +164,11 @@ def system_partition(document: Document) -> Iterator[Problem]:
                 yield Problem(partition, f"an EFI partition is FAT32, not {formats[0]}")
 
 
-@rule("partition-active", "a BIOS starts the active partition of an MBR disk")
+@rule(
+    "partition-active",
+    "a BIOS starts the active partition of an MBR disk",
+    "one <Active>true</Active>, on the partition that the BIOS starts",
+)
 def active(document: Document) -> Iterator[Problem]:
     """A wiped MBR disk that gets Windows and has no active partition, or has two."""
     targets = {number(target, "DiskID") for target, _ in _targets(document)}
@@ -169,7 +185,11 @@ def active(document: Document) -> Iterator[Problem]:
             )
 
 
-@rule("modify-target", "a modification names a partition that exists")
+@rule(
+    "modify-target",
+    "a modification names a partition that exists",
+    "write the PartitionID of a partition that this file creates, once",
+)
 def modify_target(document: Document) -> Iterator[Problem]:
     """Modifications of a partition that a wiped disk will not have; two of the same."""
     for disk in disks(document):
@@ -188,7 +208,9 @@ def modify_target(document: Document) -> Iterator[Problem]:
 
 
 @rule(
-    "modify-allowed", "MSR and Extended cannot be modified; Active is for primary partitions alone"
+    "modify-allowed",
+    "MSR and Extended cannot be modified; Active is for primary partitions alone",
+    "leave it out: it is for partitions that get a file system or, on MBR, start",
 )
 def modify_allowed(document: Document) -> Iterator[Problem]:
     """Changes that the partition's type does not allow."""
@@ -205,7 +227,11 @@ def modify_allowed(document: Document) -> Iterator[Problem]:
                     yield Problem(wrong, f"{name} cannot be set on a partition of type {kind}")
 
 
-@rule("partition-letters", "a drive letter is given once")
+@rule(
+    "partition-letters",
+    "a drive letter is given once",
+    "give each partition a letter of its own, or none",
+)
 def letters(document: Document) -> Iterator[Problem]:
     """Two partitions with the same letter."""
     seen: set[str] = set()
@@ -225,7 +251,11 @@ def _targets(document: Document) -> Iterator[tuple[Element, Element]]:
                 yield target, image
 
 
-@rule("install-to", "InstallTo names a partition that will exist and can hold Windows")
+@rule(
+    "install-to",
+    "InstallTo names a partition that will exist and can hold Windows",
+    "write DiskID and PartitionID of an NTFS partition that this file makes",
+)
 def install_to(document: Document) -> Iterator[Problem]:
     """Targets that point nowhere, or at a partition that cannot hold Windows."""
     configured = {disk.id: disk for disk in disks(document)}

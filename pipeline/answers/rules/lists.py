@@ -52,7 +52,11 @@ def action(document: Document) -> Iterator[Problem]:
             yield Problem(item, f'wcm:action="{found}" is not known', 'write wcm:action="add"')
 
 
-@rule("list-key", "items of this list are told apart by wcm:keyValue")
+@rule(
+    "list-key",
+    "items of this list are told apart by wcm:keyValue",
+    "number wcm:keyValue from 1",
+)
 def key_value(document: Document) -> Iterator[Problem]:
     """Keyed list items without a key, or with one that another has."""
     for items in _lists(document, KEYED):
@@ -75,7 +79,11 @@ def order_missing(document: Document) -> Iterator[Problem]:
             yield Problem(item, f"{local(item)} has no Order", "number the items from 1")
 
 
-@rule("order-duplicate", "Order is unique within its list")
+@rule(
+    "order-duplicate",
+    "Order is unique within its list",
+    "number the items from 1",
+)
 def order_duplicate(document: Document) -> Iterator[Problem]:
     """Two items of a list with the same ``Order``."""
     for items in _lists(document, ORDERED):

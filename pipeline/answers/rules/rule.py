@@ -28,30 +28,30 @@ Check = Callable[[Document], Iterable[Problem]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A check with its id and the fact it rests on."""
+    """A check with its id and the fact it rests on; ``fix`` helps where a problem brings none."""
 
     id: str
     fact: str
     check: Check
+    fix: str = ""
 
     def findings(self, document: Document) -> Iterator[Finding]:
         """The check's problems as findings."""
         for problem in self.check(document):
             element = problem.element
             place = document.place(element)
-            yield Finding(
-                line(element), problem.severity, place, self.id, problem.message, problem.fix
-            )
+            fix = problem.fix or self.fix
+            yield Finding(line(element), problem.severity, place, self.id, problem.message, fix)
 
 
 RULES: list[Rule] = []
 
 
-def rule(name: str, fact: str) -> Callable[[Check], Check]:
+def rule(name: str, fact: str, fix: str = "") -> Callable[[Check], Check]:
     """Put the decorated check on the list of rules."""
 
     def add(check: Check) -> Check:
-        RULES.append(Rule(name, fact, check))
+        RULES.append(Rule(name, fact, check, fix))
         return check
 
     return add

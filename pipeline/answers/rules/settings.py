@@ -130,7 +130,11 @@ def _suggestion(component: str, path: str) -> str:
     return f"did you mean {near[0]}?" if near else ""
 
 
-@rule("setting-group", "a group holds settings, not a value")
+@rule(
+    "setting-group",
+    "a group holds settings, not a value",
+    "put the value into the setting that it belongs to",
+)
 def setting_group(document: Document) -> Iterator[Problem]:
     """Text where settings belong."""
     for component, path, element in _settings(document):

@@ -12,7 +12,11 @@ SETUP = "Microsoft-Windows-Setup"
 LANGUAGE = "Microsoft-Windows-International-Core-WinPE"
 
 
-@rule("image-choice", "without MetaData Setup asks for the edition, unless the medium has only one")
+@rule(
+    "image-choice",
+    "without MetaData Setup asks for the edition, unless the medium has only one",
+    "write a Key such as /IMAGE/NAME and its Value",
+)
 def image_choice(document: Document) -> Iterator[Problem]:
     """An image to install that is not named, or an index that is none."""
     for image in document.every(SETUP, "ImageInstall/OSImage"):
@@ -55,7 +59,11 @@ def eula(document: Document) -> Iterator[Problem]:
             yield Problem(element, "Setup stops at the licence", "AcceptEula true")
 
 
-@rule("language-page", "24H2 and Server 2025 show a language page without this component")
+@rule(
+    "language-page",
+    "24H2 and Server 2025 show a language page without this component",
+    "<SetupUILanguage><UILanguage>en-US</UILanguage></SetupUILanguage>",
+)
 def language_page(document: Document) -> Iterator[Problem]:
     """A file that installs an image and says no language for Setup."""
     named = [component for component in document.components if component.name == LANGUAGE]
@@ -95,7 +103,11 @@ def component_twice(document: Document) -> Iterator[Problem]:
         seen.add(key)
 
 
-@rule("driver-path", "a driver path is absolute: a drive's or a share's")
+@rule(
+    "driver-path",
+    "a driver path is absolute: a drive's or a share's",
+    "write a Path with a drive or a share, such as D:\\drivers",
+)
 def driver_path(document: Document) -> Iterator[Problem]:
     """Driver paths that are missing, or relative to a folder nobody knows."""
     for name in ("WinPE", "NonWinPE"):

@@ -20,6 +20,7 @@ def test_each_kind_of_mistake_is_found(mutation: Mutation) -> None:
     for finding in found:
         assert 1 <= finding.line <= len(lines)
         assert finding.message
+        assert finding.fix, finding.text("mutated.xml")
         if finding.rule not in WHOLE_FILE:
             name = finding.path.rpartition("/")[2].partition("[")[0]
             assert name in lines[finding.line - 1], finding.text("mutated.xml")
