@@ -41,11 +41,19 @@ def test_a_plan_goes_on_where_it_was_after_a_restart(machine: FakeMachine) -> No
 def test_an_update_asks_again_until_the_restart_has_taken_place(machine: FakeMachine) -> None:
     payload = machine.payload("u.msu", json.dumps({"kb": "KB5"}))
     plan = machine.plan({"id": "u", "kind": "update", "kb": "KB5", "payloads": [payload]})
-    first, second = machine.run(*[Run("agent.ps1", ["-Mode", "Apply", "-Plan", plan])] * 2)
+    modes = ("Test", "Apply", "Apply")
+    fresh, first, second = machine.run(
+        *[Run("agent.ps1", ["-Mode", mode, "-Plan", plan]) for mode in modes]
+    )
+    assert (fresh.exit, fresh.states) == (3, {"u": "wrong"})
     assert (first.exit, second.exit) == (4, 4)
-    assert [call[0] for call in first.calls + second.calls] == ["wusa.exe"]
+    assert [call[0] for call in fresh.calls + first.calls + second.calls] == ["wusa.exe"]
     machine.restart()
-    assert machine.apply(plan).states == {"u": "ok"}
+    tested, again = machine.run(
+        *[Run("agent.ps1", ["-Mode", mode, "-Plan", plan]) for mode in ("Test", "Apply")]
+    )
+    assert (tested.states, again.states) == ({"u": "ok"}, {"u": "ok"})
+    assert tested.calls == again.calls == []
 
 
 def test_a_step_that_never_takes_effect_does_not_restart_for_ever(machine: FakeMachine) -> None:
