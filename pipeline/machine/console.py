@@ -88,8 +88,9 @@ def parse_beacon(line: str) -> Beacon | None:
     return Beacon(tuple(line.split()[1:])) if line.startswith(BEACON) else None
 
 
-# OVMF names the entry that it starts, SeaBIOS the kind of drive.
-_BOOTS = re.compile(r'BdsDxe: starting \w+ "([^"]+)"|^Booting from ([A-Za-z/ ]+)\.\.\.')
+# OVMF names the entry that it starts, SeaBIOS the kind of drive; its last dot may come after what
+# the boot sector says.
+_BOOTS = re.compile(r'BdsDxe: starting \w+ "([^"]+)"|^Booting from ([A-Za-z/ ]+)\.\.')
 _CD = re.compile(r"DVD|CD-?ROM", re.IGNORECASE)
 
 

@@ -104,6 +104,7 @@ def test_beacons_are_the_lines_that_start_with_the_word() -> None:
         ),
         ("Booting from DVD/CD...", "the firmware boots the CD (DVD/CD)"),
         ("Booting from Hard Disk...", "the firmware boots a disk (Hard Disk)"),
+        ("Booting from Hard Disk..", "the firmware boots a disk (Hard Disk)"),
         ('BdsDxe: loading Boot0001 "UEFI Misc Device" from PciRoot(0x0)', ""),
         ("Booting from here on is easy", ""),
     ],
