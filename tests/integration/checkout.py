@@ -113,10 +113,9 @@ def executed(output: str) -> list[str]:
 
 
 def stages(output: str) -> list[str]:
-    """The stage tasks among them, without gates, artifacts and the last word."""
-    return [
-        task for task in executed(output) if not task.startswith(("licence:", "fetch:", "build:"))
-    ]
+    """The stage tasks among them, without gates, artifacts, looks at layers and the last word."""
+    others = ("licence:", "fetch:", "layer:", "build:")
+    return [task for task in executed(output) if not task.startswith(others)]
 
 
 def processes(mark: str) -> list[str]:
