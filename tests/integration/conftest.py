@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,14 @@ BUILDS = "test_main_job.py"
 def published_rehearsal() -> Path:
     """The folder of a published rehearsal version (``disk.qcow2``, ``manifest.json`` …)."""
     return published()
+
+
+@pytest.fixture
+def own_runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A runtime folder for this test's machines alone, with a path that sockets can have."""
+    with tempfile.TemporaryDirectory(prefix="gw", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,7 +39,7 @@ from pipeline.machine.spec import MachineSpec, Share
 from pipeline.machine.watch import Fault, Limits, MachineFault, Phase, answer_cd_prompt, watch
 from tests.tools import require
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("own_runtime")]
 
 # Guests, in real mode
 
@@ -194,6 +194,21 @@ def test_a_command_line_that_qemu_refuses_is_said_with_its_words(
 
     with pytest.raises(PipelineError, match=r"did not start: exit code 1(.|\n)*absent\.img"):
         run(main())
+    assert_nothing_left()
+
+
+def test_a_port_that_is_taken_is_named(
+    tmp_path: Path, workspace: Workspace, evidence: Path
+) -> None:
+    async def main(port: int) -> None:
+        async with boot(replace(spec(tmp_path, SLEEP), ssh_port=port), workspace, evidence):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PipelineError) as raised:
+            run(main(port))
+    assert raised.value.message == f"tiny: port {port} of 127.0.0.1 is taken by another program"
     assert_nothing_left()
 
 
@@ -403,7 +418,8 @@ async def _own(what: MachineSpec, workspace: Workspace, evidence: Path, tell: Co
 
 
 def _owner(what: MachineSpec, workspace: Workspace, evidence: Path, tell: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # however the tests were started
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
         run(_own(what, workspace, evidence, tell))
 

@@ -8,8 +8,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +29,7 @@ from tests.integration.test_machine import (
 )
 from tests.tools import require
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("own_runtime")]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -45,12 +43,29 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(folder / "root", folder / "output", folder / "cache")
 
 
-@pytest.fixture(autouse=True)
-def _runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A runtime folder for these machines alone, with a path that sockets can have."""
-    with tempfile.TemporaryDirectory(prefix="gw", dir="/tmp") as folder:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-        yield
+class Told(Silent):
+    """A progress that remembers events."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def event(self, text: str) -> None:
+        self.events.append(text)
+
+
+def test_what_the_firmware_boots_and_each_beacon_are_told(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    told = Told()
+
+    async def main() -> None:
+        guest = spec(tmp_path, ALIVE, SLEEP)
+        async with boot(guest, workspace, tmp_path / "evidence", told) as machine:
+            await machine.console.wait_for("GOLDEN pass alive", 30)
+
+    run(main())
+    words = [text for text in told.events if text.startswith(("the firmware", "pass"))]
+    assert words == ["the firmware boots a disk (Hard Disk)", "pass alive"]
 
 
 BUSY = b"\xeb\xfe"  # again: jmp again
@@ -118,7 +133,7 @@ def test_without_being_asked_there_are_no_doors(tmp_path: Path, workspace: Works
 
 
 KEEPER = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Silent
@@ -129,6 +144,8 @@ from tests.integration.test_machine import ALIVE, SLEEP, spec
 
 folder = Path(sys.argv[1])
 workspace = Workspace(folder / "root", folder / "output", folder / "cache")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # however the tests were started
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 async def main():
     guest = spec(folder, ALIVE, SLEEP)
