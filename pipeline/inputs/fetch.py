@@ -8,7 +8,6 @@ processes that want the same artifact share one download.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import errno
 import hashlib
 import os
@@ -127,7 +126,7 @@ def _obtain(
         refuse_without_room(part, pin.size)
         source = fetcher or stack.enter_context(_client(policy, progress))
         url = Download(pin, part, source, progress, policy).run()
-        record = _record(pin, part.flush(), url, began)
+        record = Record.of(pin, part.flush(), url, time.monotonic() - began)
         # The record comes first: size and time survive the rename, and whoever sees the final name
         # finds it vouched for, whenever this process ends.
         records.write_record(pin, workspace, record)
@@ -145,19 +144,6 @@ def _client(policy: Policy, progress: Progress) -> contextlib.AbstractContextMan
     return Client(policy.limits, downgrade=progress.event)
 
 
-def _record(pin: Pin, state: os.stat_result, url: str, began: float) -> Record:
-    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    return Record(
-        sha256=str(pin.sha256),
-        size=state.st_size,
-        mtime_ns=state.st_mtime_ns,
-        inode=state.st_ino,
-        url=url,
-        fetched_at=now.isoformat(),
-        seconds=round(time.monotonic() - began, 3),
-    )
-
-
 def _from_cache(pin: Pin, workspace: Workspace, progress: Progress, began: float) -> Record | None:
     """What the cache holds already: under another name, or copied here without its times."""
     path = records.location(pin, workspace)
@@ -169,7 +155,7 @@ def _from_cache(pin: Pin, workspace: Workspace, progress: Progress, began: float
         progress.event(f"{path.name} in the cache was damaged; it is fetched again")
         path.unlink()
         return None
-    record = _record(pin, state, "cache", began)
+    record = Record.of(pin, state, "cache", time.monotonic() - began)
     records.write_record(pin, workspace, record)
     return record
 
@@ -214,7 +200,7 @@ def _hash_in_place(pin: Pin, workspace: Workspace, progress: Progress, began: fl
             hint="usual causes: another edition, language or release than was pinned, or a copy "
             "cut short; get the file again, or correct the pin",
         )
-    record = _record(pin, state, "", began)
+    record = Record.of(pin, state, "", time.monotonic() - began)
     records.write_record(pin, workspace, record)
     progress.done(f"{pin.name} {pin.version}: {human_bytes(record.size)} verified in place")
     return record

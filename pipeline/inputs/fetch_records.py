@@ -7,6 +7,7 @@ task graph looks at. Both are small JSON; asking costs one read and one ``stat``
 
 from __future__ import annotations
 
+import datetime
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -29,6 +30,20 @@ class Record:
     url: str
     fetched_at: str
     seconds: float
+
+    @classmethod
+    def of(cls, pin: Pin, state: os.stat_result, url: str, seconds: float) -> Record:
+        """The record of a file that was verified just now; ``seconds`` is what that took."""
+        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        return cls(
+            sha256=str(pin.sha256),
+            size=state.st_size,
+            mtime_ns=state.st_mtime_ns,
+            inode=state.st_ino,
+            url=url,
+            fetched_at=now.isoformat(),
+            seconds=round(seconds, 3),
+        )
 
     def describes(self, path: Path, *, in_place: bool) -> bool:
         """Whether ``path`` is still the file that was verified.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import re
+from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pipeline.definitions.model import Kind, Pin
@@ -75,6 +76,11 @@ def content_range(text: str | None) -> tuple[int, int, int | None] | None:
     total = None if match[3] == "*" else int(match[3])
     sound = first <= last and (total is None or last < total)
     return (first, last, total) if sound else None
+
+
+def range_start(headers: Mapping[str, str]) -> int:
+    """Where a request of ours begins to read, by its ``Range`` header; 0 without one."""
+    return int(headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
 
 
 def file_name(pin: Pin) -> str:

@@ -8,7 +8,6 @@ only when the server says that the file is still the same.
 
 from __future__ import annotations
 
-import datetime
 import time
 from dataclasses import replace
 
@@ -57,17 +56,7 @@ def measure(
 
 def _keep(pin: Pin, part: Part, workspace: Workspace, url: str, seconds: float) -> None:
     """Give the file its place in the cache, vouched for by a record written first."""
-    state = part.flush()
-    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    record = records.Record(
-        sha256=str(pin.sha256),
-        size=state.st_size,
-        mtime_ns=state.st_mtime_ns,
-        inode=state.st_ino,
-        url=url,
-        fetched_at=now.isoformat(),
-        seconds=round(seconds, 3),
-    )
+    record = records.Record.of(pin, part.flush(), url, seconds)
     records.write_record(pin, workspace, record)
     part.path.replace(records.location(pin, workspace))
     part.remove()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.foundation.files import read_json, write_bytes
@@ -208,8 +208,8 @@ def _bring(
     blobs = listing.blobs(data, entry)
     part = folder.with_name(f".{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
+    limited = replace(policy, max_bytes=entry.size + MEDIUM)
     for blob in blobs:  # the disk last: what broke off is then the disk, and that goes on
-        limited = _limited(policy, entry)
         store.get(entry.key, blob, part / blob.name, workspace.partial, progress, limited)
     listing.agree(listing.mapping(read_json(part / MANIFEST)), entry)
     write_bytes(part / SUMS, data, mode=0o444)
@@ -218,18 +218,6 @@ def _bring(
     part.rename(folder)
     trust.remember_signers()
     progress.done(f"{entry.image} {entry.version}: verified")
-
-
-def _limited(policy: Policy, entry: Entry) -> Policy:
-    return Policy(
-        total=policy.total,
-        retries=policy.retries,
-        backoff=policy.backoff,
-        longest_wait=policy.longest_wait,
-        max_bytes=entry.size + MEDIUM,
-        worthwhile=policy.worthwhile,
-        limits=policy.limits,
-    )
 
 
 def _drop_others(part: Path, names: set[str]) -> None:

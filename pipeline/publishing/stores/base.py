@@ -39,6 +39,10 @@ class ReadOnly(PipelineError):
 class Taken(PipelineError):
     """There is another bundle under the key already."""
 
+    def __init__(self, message: str) -> None:
+        hint = "two publishers gave the same version name; push the other one under its own"
+        super().__init__(message, hint=hint)
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:

@@ -21,6 +21,7 @@ from pipeline.foundation.files import sha256_file, sync, write_bytes
 from pipeline.foundation.locks import lock
 from pipeline.foundation.progress import Progress
 from pipeline.inputs.fetch_types import Answer, HttpError
+from pipeline.inputs.fetch_urls import range_start
 from pipeline.publishing import catalog
 from pipeline.publishing.catalog import INDEX
 from pipeline.publishing.stores.base import Odd, Source, Taken, Waiting, WritableStore
@@ -111,10 +112,7 @@ def _refuse_other(final: Path, files: Mapping[str, Path]) -> None:
         same = there.is_file() and there.stat().st_size == path.stat().st_size
         small = path.stat().st_size < 1 << 20  # the list of digests is among the small ones
         if not same or (small and sha256_file(there) != sha256_file(path)):
-            raise Taken(
-                f"{final}: is there already, with another {name}",
-                hint="two publishers gave the same version name; push the other one under its own",
-            )
+            raise Taken(f"{final}: is there already, with another {name}")
 
 
 class _Files:
@@ -137,7 +135,7 @@ class _Files:
         handle = _opened(path)
         with os.fdopen(handle, "rb", buffering=0) as stream:
             state = os.fstat(handle)
-            start = _start(headers or {}) if state.st_size else 0
+            start = range_start(headers or {}) if state.st_size else 0
             stream.seek(start)
             validator = f'"{state.st_ino}-{state.st_mtime_ns}-{state.st_size}"'
             status = 206 if start else 200
@@ -156,10 +154,6 @@ def _opened(path: Path) -> int:
         os.close(handle)
         raise Odd(f"{path}: is no regular file")
     return handle
-
-
-def _start(headers: Mapping[str, str]) -> int:
-    return int(headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
 
 
 def _refuse_links(root: Path, path: Path) -> None:

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.inputs.fetch_types import Answer, Fetcher, HttpError
+from pipeline.inputs.fetch_urls import range_start
 from pipeline.publishing.stores.oci import Registry
 
 _TO_SKIP = 1 << 16
@@ -78,7 +79,8 @@ class Within:
     ) -> Iterator[Answer]:
         """See :class:`pipeline.inputs.fetch_types.Fetcher`."""
         asked = dict(headers or {})
-        first = int(asked.pop("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        first = range_start(asked)
+        asked.pop("Range", None)
         last = self._offset + self._size - 1
         if self._size:
             asked["Range"] = f"bytes={self._offset + first}-{last}"

@@ -195,11 +195,7 @@ class OciStore(WritableStore):
             same = layer is not None and size == (layer.inside or layer.size)
             small = layer is not None and layer.inside is None and size < 1 << 20
             if not same or (small and layer and layer.digest != f"sha256:{sha256_file(path)}"):
-                raise Taken(
-                    f"{self.title}: has {key} already, with another {name}",
-                    hint="two publishers gave the same version name; push the other one under its "
-                    "own",
-                )
+                raise Taken(f"{self.title}: has {key} already, with another {name}")
 
     def replace(self, key: str, documents: Mapping[str, bytes]) -> None:
         """See :class:`WritableStore`; one manifest, so all documents change at once."""
