@@ -22,7 +22,8 @@ from typing import Any
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.waiting import Timeout
-from pipeline.guest.login import GuestUnreachable, Tell, nobody
+from pipeline.guest.login import Tell, nobody
+from pipeline.guest.power import power_off
 from pipeline.guest.ssh import connect
 from pipeline.instances import access, hardware, state
 from pipeline.instances import instance as records
@@ -31,15 +32,14 @@ from pipeline.instances.journal import Journal
 from pipeline.instances.keyboard import serving
 from pipeline.machine.accelerator import choose
 from pipeline.machine.boot import boot
+from pipeline.machine.console import FIRST_BOOT_READY
 from pipeline.machine.course import Limits, Phase
 from pipeline.machine.faults import Fault, MachineFault
 from pipeline.machine.machine import Machine
 from pipeline.machine.shutdown import Ending
 from pipeline.machine.watch import watch
 
-POWER_OFF = "shutdown.exe /s /t 2 /f"
 FIRST_BOOT = r"^GOLDEN firstboot (started|disc)"
-READY = r"^GOLDEN firstboot ready"
 UNDONE = "firstboot failed"
 LOGIN_SECONDS = 120.0
 SHUTDOWN_LOGIN_SECONDS = 15.0
@@ -163,7 +163,7 @@ class Supervisor:
     async def _first_boot(self, machine: Machine) -> None:
         """Wait until first boot is done, and tell what of its disc it could not do."""
         try:
-            await machine.console.wait_for(READY, self.patience.boot * 2)
+            await machine.console.wait_for(FIRST_BOOT_READY, self.patience.boot * 2)
         except Timeout:
             if machine.console.closed:  # QEMU is gone: the watch says how
                 await asyncio.sleep(SETTLING)
@@ -215,8 +215,7 @@ class Supervisor:
 
         async def ask() -> None:
             async with self._guest(machine, host_key, SHUTDOWN_LOGIN_SECONDS) as guest:
-                with contextlib.suppress(GuestUnreachable):  # it may be quicker than its answer
-                    await guest.run(POWER_OFF, 30)
+                await power_off(guest)
 
         self.journal.event("shutting the guest down")
         await machine.shutdown(ask if host_key else None, seconds)

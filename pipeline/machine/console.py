@@ -19,6 +19,8 @@ from itertools import islice
 from pipeline.foundation.waiting import Timeout
 
 BEACON = "GOLDEN "
+FIRST_BOOT_READY = rf"^{BEACON}firstboot ready"
+"""A sealed machine has started, and obeyed its disc as far as it could."""
 KEPT_LINES = 20_000
 LONGEST_LINE = 4096
 LONGEST_SEQUENCE = 256

@@ -22,6 +22,7 @@ from pipeline.guest.checks import Result
 from pipeline.guest.keys import make_key_pair
 from pipeline.guest.login import KeyRefused
 from pipeline.guest.ssh import connect
+from pipeline.machine.console import FIRST_BOOT_READY
 from pipeline.machine.loop import run
 from pipeline.machine.spec import MachineSpec, Share
 from pipeline.machine.watch import Phase
@@ -49,7 +50,6 @@ from pipeline.stages.session import (
     watched,
 )
 
-READY = r"^GOLDEN firstboot ready"
 LOGIN_SECONDS = 90
 
 
@@ -132,7 +132,7 @@ async def _without_disc(work: Work) -> list[Result]:
     make_key_pair(consumer.key)
     way = consumer.course()
     async with watched(work, consumer.machine(None), way, part="no-disc") as (machine, watcher):
-        await machine.console.wait_for(READY, way[0].deadline)
+        await machine.console.wait_for(FIRST_BOOT_READY, way[0].deadline)
         watcher.enter("checks")
         refused = functools.partial(_nobody_logs_in, machine.ssh_port, consumer.access)
         result = await checks.run_check("no-disc", "nobody-logs-in", refused)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.guest.login import GuestUnreachable
+from pipeline.guest.power import power_off
 from pipeline.guest.ssh import Guest, connect
 from pipeline.machine import image as qemu_img
 from pipeline.machine.boot import boot
@@ -30,7 +31,6 @@ from pipeline.stages.reading import note_phases
 
 DISK = "disk.qcow2"
 GOES_DOWN_WITHIN = 15.0
-POWER_OFF = "shutdown.exe /s /t 2 /f"
 
 Job = Callable[[Machine], Awaitable[None]]
 
@@ -103,16 +103,12 @@ class Session:
         self.watcher.enter("power off")
         self.watcher.expect_power_off()
         seconds = self.watcher.phase.deadline / 3
-        ending = await self.machine.shutdown(self._ask_to_power_off, seconds)
+        ending = await self.machine.shutdown(lambda: power_off(self.guest), seconds)
         if not ending.clean:
             raise PipelineError(
                 f"{self.machine.spec.name} did not power off and was cut off by {ending.rung}",
                 hint="its file systems may be damaged, so the disk was not kept; see com1.log",
             )
-
-    async def _ask_to_power_off(self) -> None:
-        with contextlib.suppress(GuestUnreachable):  # it may be quicker than its answer
-            await self.guest.run(POWER_OFF, 30)
 
 
 def hardware(build: Build, disk: Path, share: Share | None = None) -> MachineSpec:
