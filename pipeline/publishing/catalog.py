@@ -78,6 +78,15 @@ class Entry:
         """Where the version's files lie in a store."""
         return f"{self.image}/{self.version}"
 
+    def order(self) -> tuple[str, tuple[int, ...]]:
+        """What versions are sorted by."""
+        return order(self.version, self.built_at)
+
+
+def order(version: str, built_at: str) -> tuple[str, tuple[int, ...]]:
+    """Versions in the order they were built: by day, then by number, as a day's counter is one."""
+    return built_at[:10], tuple(int(number) for number in re.findall(r"\d+", version))
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -98,11 +107,16 @@ class Catalog:
         """One version of ``image``."""
         return next((e for e in self.entries(image) if e.version == version), None)
 
+    def made_from(self, image: str, build_id: str) -> Entry | None:
+        """The newest version of ``image`` made from exactly these inputs, and not withdrawn."""
+        good = (e for e in reversed(self.entries(image)) if not e.yanked)
+        return next((e for e in good if e.build_id == build_id), None)
+
     def of(self, image: str, entries: Sequence[Entry]) -> Catalog:
         """The next catalog: as this one, with these versions of ``image``."""
         rest = {name: found for name, found in self.images.items() if name != image}
         if entries:
-            rest[image] = tuple(sorted(entries, key=_order))
+            rest[image] = tuple(sorted(entries, key=Entry.order))
         # Seconds, so that a catalog begun anew after a loss is not taken for an older one.
         return Catalog(max(self.serial + 1, int(time.time())), rest)
 
@@ -155,7 +169,7 @@ def _images(images: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Entry, ...]]
         entries = [_checked(Entry.of(name, item)) for item in body["versions"]]
         if len({entry.version for entry in entries}) != len(entries):
             raise _Odd(f"{name} has a version twice")
-        yield name, tuple(sorted(entries, key=_order))
+        yield name, tuple(sorted(entries, key=Entry.order))
 
 
 def _checked(entry: Entry) -> Entry:
@@ -183,12 +197,6 @@ def _whole(number: object) -> int:
     return number
 
 
-def _order(entry: Entry) -> tuple[str, tuple[int, ...]]:
-    """Versions in the order they were built; the counter of a day is a number."""
-    numbers = tuple(int(part) for part in entry.version.replace("-", ".").split("."))
-    return entry.built_at[:10], numbers
-
-
 def load(path: Path) -> Catalog:
     """The catalog at ``path``; an empty one when there is none yet."""
     if not path.exists():
@@ -196,17 +204,9 @@ def load(path: Path) -> Catalog:
     return parse(path.read_bytes(), str(path))
 
 
-def read(path: Path) -> dict[str, list[Entry]]:
-    """Every image's versions, oldest first; raises when the file is not a catalog."""
-    return {name: list(entries) for name, entries in load(path).images.items()}
-
-
 def find(path: Path, image: str, build_id: str) -> Entry | None:
     """The newest published version of ``image`` made from exactly these inputs."""
-    for entry in reversed(load(path).entries(image)):
-        if entry.build_id == build_id and not entry.yanked:
-            return entry
-    return None
+    return load(path).made_from(image, build_id)
 
 
 def present(published: Path, entry: Entry) -> bool:

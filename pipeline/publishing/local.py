@@ -100,10 +100,11 @@ def _check_size(found: Published) -> None:
 
 def versions(image: str, workspace: Workspace) -> list[Published]:
     """The versions of ``image`` on this host, oldest first; withdrawn ones are left out."""
-    withdrawn = {e.version for e in catalog.read(workspace.catalog).get(image, []) if e.yanked}
+    withdrawn = {e.version for e in catalog.load(workspace.catalog).entries(image) if e.yanked}
     folders = _folders(image, workspace)
     names = sorted(name for name in folders if name not in withdrawn)
-    return sorted((Published.of(folders[name]) for name in names), key=_order)
+    found = (Published.of(folders[name]) for name in names)
+    return sorted(found, key=lambda one: catalog.order(one.version, one.built_at))
 
 
 def _folders(image: str, workspace: Workspace) -> dict[str, Path]:
@@ -111,12 +112,6 @@ def _folders(image: str, workspace: Workspace) -> dict[str, Path]:
     places = (workspace.pulled, workspace.published)
     found = (path.parent for place in places for path in place.glob(f"{image}/[!.]*/{MANIFEST}"))
     return {folder.name: folder for folder in found}
-
-
-def _order(version: Published) -> tuple[str, tuple[int, ...]]:
-    """By day, then by the numbers in the version: the counter of a day is a number."""
-    numbers = tuple(int(number) for number in re.findall(r"\d+", version.version))
-    return version.built_at[:10], numbers
 
 
 def find(wanted: str, workspace: Workspace) -> Published:

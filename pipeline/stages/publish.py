@@ -7,7 +7,6 @@ In: the sealed, proven disk. Out: ``output/publish/<image>/<version>/``, signed,
 from __future__ import annotations
 
 import datetime
-import functools
 import importlib.metadata
 import json
 import platform
@@ -38,22 +37,21 @@ def make(work: Work) -> Made:
     """Compress, describe, sign, rename, list."""
     build, workspace = work.build, work.build.workspace
     published, image = workspace.published, build.image.name
-    key = signature.ensure_key(workspace, build.settings)
-    signature.require_usable(key)
-    sign = functools.partial(signature.sign, key=key)
-    line = signature.allowed_signers_line(signature.public_key(key))
-    final = unlisted(published / image, work.id, _listed(build)) or _new(work, line, key)
+    publisher = Publisher.of(workspace, build.settings)
+    signature.require_usable(publisher.key)
+    public = signature.public_key(publisher.key)
+    final = unlisted(published / image, work.id, _listed(build)) or _new(work, publisher, public)
     document = json.loads((final / MANIFEST).read_bytes())
-    signature.allow(published / signature.ALLOWED, line)
+    signature.allow(published / signature.ALLOWED, signature.allowed_signers_line(public))
     entry = _entry(document)
-    catalog.add(workspace.catalog, entry, sign)
+    catalog.add(workspace.catalog, entry, publisher.sign)
     work.progress.event(f"published {final}")
-    push_all(build.image, entry, Publisher(workspace, build.settings, key), work.progress)
+    push_all(build.image, entry, publisher, work.progress)
     (work.folder / "version").write_text(final.name + "\n")
     return Made(("version",), facts={"version": final.name})
 
 
-def _new(work: Work, line: str, key: Path) -> Path:
+def _new(work: Work, publisher: Publisher, public: str) -> Path:
     """Make the folder of a new version; it appears when it is whole."""
     build, published = work.build, work.build.workspace.published / work.build.image.name
     now = datetime.datetime.now(datetime.UTC)
@@ -62,22 +60,17 @@ def _new(work: Work, line: str, key: Path) -> Path:
         with lock(published / ".version.lock", work.progress.event):
             version = version_of(build.facts.build, now.date(), published, _listed(build))
             document = _manifest(work, disk, version, now)
-            sign = functools.partial(signature.sign, key=key)
-            complete(folder, document, _files(work, document, line, key), sign)
+            complete(folder, document, _files(work, document, public), publisher.sign)
             appear(folder, published / version)
     return published / version
 
 
 def _listed(build: Build) -> set[str]:
     """The versions that this host's catalog and those of the stores know."""
-    name, workspace = build.image.name, build.workspace
-    entries = [*catalog.read(workspace.catalog).get(name, [])]
-    for place in build.settings.stores:
-        entries += shelves.entries(place, workspace, name)
-    return {entry.version for entry in entries}
+    return {entry.version for entry in shelves.known(build)}
 
 
-def _files(work: Work, document: Mapping[str, Any], line: str, key: Path) -> dict[str, bytes]:
+def _files(work: Work, document: Mapping[str, Any], public: str) -> dict[str, bytes]:
     """What lies beside disk and manifest, by name; whatever is added here is listed and signed."""
     build = work.build
     carried = {
@@ -85,7 +78,7 @@ def _files(work: Work, document: Mapping[str, Any], line: str, key: Path) -> dic
         for stage, names in CARRIED.items()
         for name in names
     }
-    by = signature.fingerprint(signature.public_key(key))
+    by = signature.fingerprint(public)
     digests = {name: sha256_bytes(data) for name, data in carried.items()}
     statement = provenance.provenance(document, build.image, _pins(build), by, digests)
     return {
@@ -94,7 +87,7 @@ def _files(work: Work, document: Mapping[str, Any], line: str, key: Path) -> dic
         bom.NAME: bom.bom(document, _contents(build)),
         provenance.NAME: _json(statement),
         **story.pages(work, document),
-        signature.ALLOWED: f"{line}\n".encode(),
+        signature.ALLOWED: f"{signature.allowed_signers_line(public)}\n".encode(),
     }
 
 

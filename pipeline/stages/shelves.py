@@ -16,21 +16,28 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json, sha256_bytes, sha256_file, write_bytes, write_json
 from pipeline.foundation.paths import Workspace
 from pipeline.publishing.catalog import INDEX, LARGEST, Catalog, Entry, NotACatalog, load, parse
+from pipeline.stages.build import Build
 
 WITHIN = 30.0
 
 
 def find(place: str, workspace: Workspace, image: str, build_id: str) -> Entry | None:
     """The newest version of ``image`` in the store that was made from exactly these inputs."""
-    for entry in reversed(entries(place, workspace, image)):
-        if entry.build_id == build_id and not entry.yanked:
-            return entry
-    return None
+    return stocked(place, workspace).made_from(image, build_id)
 
 
 def entries(place: str, workspace: Workspace, image: str) -> Sequence[Entry]:
     """The versions of ``image`` in the store, oldest first."""
     return stocked(place, workspace).entries(image)
+
+
+def known(build: Build) -> list[Entry]:
+    """Every version of the build's image that this host's catalog or one of the stores lists."""
+    name, workspace = build.image.name, build.workspace
+    found = [*load(workspace.catalog).entries(name)]
+    for place in build.settings.stores:
+        found += entries(place, workspace, name)
+    return found
 
 
 @functools.cache

@@ -151,8 +151,5 @@ def _newest(build: Build) -> str:
     """The last version that anybody published of this image, whatever went into it."""
     from pipeline.stages import shelves
 
-    workspace, name = build.workspace, build.image.name
-    known = [*catalog.read(workspace.catalog).get(name, [])]
-    for place in build.settings.stores:
-        known += shelves.entries(place, workspace, name)
+    known = shelves.known(build)
     return max(known, key=lambda entry: entry.built_at).version if known else ""

@@ -30,7 +30,7 @@ def shared() -> Workspace:
 
 def newest(workspace: Workspace) -> Path | None:
     """The newest version that the workspace's catalog names and that is really there."""
-    for entry in reversed(catalog.read(workspace.catalog).get(IMAGE, [])):
+    for entry in reversed(catalog.load(workspace.catalog).entries(IMAGE)):
         if not entry.yanked and catalog.present(workspace.published, entry):
             return workspace.published / IMAGE / entry.version
     return None
@@ -38,7 +38,7 @@ def newest(workspace: Workspace) -> Path | None:
 
 def offer(workspace: Workspace, version: Path) -> None:
     """Give other tests a version that a test has built from unaltered definitions."""
-    entries = catalog.read(workspace.catalog)[IMAGE]
+    entries = catalog.load(workspace.catalog).entries(IMAGE)
     (entry,) = [entry for entry in entries if entry.version == version.name]
     target = shared()
     with lock(target.locks / "published"):

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.definitions.model import Edition, MediaFacts
 from pipeline.foundation.errors import PipelineError
-from pipeline.publishing.catalog import Entry, add, find, present, read
+from pipeline.publishing.catalog import Entry, add, find, load, present
 from pipeline.publishing.manifest import licence, version_of
 
 ENTRY = Entry(
@@ -46,7 +46,7 @@ def test_versions_are_listed_oldest_first_by_number(tmp_path: Path) -> None:
     path = tmp_path / "index.json"
     for counter in (10, 2, 1):
         add(path, replace(ENTRY, version=f"26100.1-20261123.{counter}"))
-    assert [e.version.rpartition(".")[2] for e in read(path)["toy"]] == ["1", "2", "10"]
+    assert [e.version.rpartition(".")[2] for e in load(path).entries("toy")] == ["1", "2", "10"]
     import json
 
     assert json.loads(path.read_text())["images"]["toy"]["newest"] == "26100.1-20261123.10"
@@ -63,7 +63,7 @@ def test_two_publishers_lose_nothing(tmp_path: Path) -> None:
         publisher.start()
     for publisher in publishers:
         publisher.join(30)
-    assert len(read(path)["toy"]) == 8
+    assert len(load(path).entries("toy")) == 8
 
 
 def test_a_version_is_present_only_with_its_whole_disk(tmp_path: Path) -> None:

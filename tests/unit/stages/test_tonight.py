@@ -130,7 +130,7 @@ class Night:
         return [item.reason for item in tonight([self.build], self.stages)]
 
     def versions(self) -> list[str]:
-        return [one.version for one in catalog.read(self.workspace.catalog)["toy"]]
+        return [one.version for one in catalog.load(self.workspace.catalog).entries("toy")]
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_retail_media_never_expire(night: Night, monkeypatch: pytest.MonkeyPatch
     retail = replace(PINS["iso"], media=replace(FACTS, evaluation_days=None))
     monkeypatch.setitem(PINS, "iso", retail)
     night.run()
-    kept = replace(catalog.read(night.workspace.catalog)["toy"][0], expires_at=None)
+    kept = replace(catalog.load(night.workspace.catalog).entries("toy")[0], expires_at=None)
     catalog.add(night.workspace.catalog, kept)
     night.day = 5000
     assert night.reasons() == []
