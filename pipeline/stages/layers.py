@@ -161,10 +161,10 @@ def find(build: Build, item: Examined, progress: Progress) -> Layer | None:
         return None
     if layer is None or build.rebuild or item.stage.worn(build, layer.receipt):
         return None
-    return layer if _fits(build, item, layer) else None
+    return layer if fits(build, item, layer) else None
 
 
-def _fits(build: Build, item: Examined, layer: Layer) -> bool:
+def fits(build: Build, item: Examined, layer: Layer) -> bool:
     """Whether the disks that it was made on are the ones here, where some are here already."""
     for name in item.stage.disks:
         here = build.receipt(name)

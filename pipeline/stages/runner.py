@@ -40,7 +40,8 @@ def run_stage(build: Build, name: str, stages: Sequence[Stage], progress: Progre
             return False
         _check_space(build, item.stage)
         with layers.alone(build, item, progress):
-            if _pull(build, item, progress):
+            layer = layers.find(build, item, progress)
+            if layer and _pull(build, item, layer, progress):
                 return False
             _run(build, item, progress)
             layers.push(build, item, progress)
@@ -62,16 +63,15 @@ def _obtain(build: Build, name: str, stages: Sequence[Stage], progress: Progress
     if item.current:
         return True
     with layers.alone(build, item, progress):
-        if layers.find(build, item, progress) is None:
+        layer = layers.find(build, item, progress)
+        if layer is None:
             return False
         below = [_obtain(build, disk, stages, progress) for disk in item.stage.disks]
-        return all(below) and _pull(build, item, progress)
+        ready = all(below) and layers.fits(build, item, layer)
+        return ready and _pull(build, item, layer, progress)
 
 
-def _pull(build: Build, item: Examined, progress: Progress) -> bool:
-    layer = layers.find(build, item, progress)
-    if layer is None:
-        return False
+def _pull(build: Build, item: Examined, layer: layers.Layer, progress: Progress) -> bool:
     started = time.monotonic()
     folder = layers.pull(build, item, layer, progress)
     if folder is None:

@@ -35,6 +35,8 @@ from pipeline.stages.runner import obtain_stage, run_stage
 
 Task = dict[str, Any]
 Tasks = Iterator[Task]
+Needs = dict[str, list[str]]
+"""Dependencies of a task, as doit takes them from another one that calculates them."""
 UNCAPTURED = {"capture": False}
 # Machines are booted one after another; everything else runs side by side, a module at a time, as
 # the tests of a module share what was run for them.
@@ -57,7 +59,7 @@ def _told(error: PipelineError) -> TaskFailed:
     return TaskFailed(str(error))
 
 
-def _clean_line(action: str, /, **arguments: str) -> TaskFailed | None:
+def _clean_line(action: str, /, **arguments: str) -> TaskFailed | Needs | None:
     """Run one action; what the user can act upon becomes a failure without a traceback.
 
     A top-level function with plain arguments: with ``-n`` doit sends it to other processes.
@@ -65,12 +67,11 @@ def _clean_line(action: str, /, **arguments: str) -> TaskFailed | None:
     if multiprocessing.parent_process() is not None:
         die_with_parent()
     try:
-        ACTIONS[action](**arguments)
+        return ACTIONS[action](**arguments)
     except PipelineError as error:
         return _told(error)
     finally:
         close_all()
-    return None
 
 
 def _fetch(pin: str) -> None:
@@ -96,8 +97,15 @@ def _stage(image: str, stage: str) -> None:
     run_stage(build, stage, STAGES, reporter(f"{stage}:{image}"))
 
 
-def _layer(image: str, stage: str) -> bool:
-    return obtain_stage(Graph.load().build(image), stage, STAGES, reporter(f"{stage}:{image}"))
+def _needs(image: str, stage: str) -> Needs:
+    """What a stage depends on: nothing, when its product came from the layers that hosts share.
+
+    Only at that moment is it known, so doit calculates it as a task of its own.
+    """
+    graph = Graph.load()
+    progress = reporter(f"{stage}:{image}")
+    there = obtain_stage(graph.build(image), stage, STAGES, progress)
+    return {} if there else graph.needs(image, stage)
 
 
 def _built(image: str) -> None:
@@ -144,27 +152,15 @@ def _shown(module: str) -> None:
     run_shown([sys.executable, "-m", module], cwd=Workspace.default().root)
 
 
-ACTIONS: dict[str, Callable[..., None]] = {
+ACTIONS: dict[str, Callable[..., Needs | None]] = {
     "fetch": _fetch,
     "licence": _licence,
     "stage": _stage,
+    "needs": _needs,
     "built": _built,
     "pytest": _pytest,
     "shown": _shown,
 }
-
-
-def _needs_of(image: str, stage: str) -> dict[str, list[str]] | TaskFailed:
-    """What a stage depends on: nothing, when its product came from the layers that hosts share.
-
-    Only at that moment is it known, so doit calculates it as a task of its own.
-    """
-    if multiprocessing.parent_process() is not None:
-        die_with_parent()
-    try:
-        return {} if _layer(image, stage) else Graph.load().needs(image, stage)
-    except PipelineError as error:
-        return _told(error)
 
 
 def action(name: str, /, **arguments: str) -> tuple[Any, list[str], dict[str, str]]:
@@ -242,14 +238,13 @@ class Graph:
         for image, decisions in self.decisions.items():
             for stage, decision in decisions.items():
                 if decision.state is State.RUN and layers.place(self.build(image), stage):
-                    arguments = {"image": image, "stage": stage}
                     yield {
                         "name": f"{stage}:{image}",
-                        "actions": [(_needs_of, [], arguments)],
+                        "actions": [action("needs", image=image, stage=stage)],
                         "io": UNCAPTURED,
                     }
 
-    def needs(self, image: str, name: str) -> dict[str, list[str]]:
+    def needs(self, image: str, name: str) -> Needs:
         """The dependencies of a stage that runs."""
         stage = self.decisions[image][name].examined.stage
         before = [*stage.stands_on, *stage.after]
