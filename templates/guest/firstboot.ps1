@@ -723,13 +723,26 @@ function Find-Disc {
     return $null
 }
 
-# A disc may turn up a little later than this task does.
+# A disc may turn up a little later than this task does, and so may the service that lists volumes.
 function Wait-Disc {
     $deadline = [DateTime]::UtcNow.AddSeconds([int]$DiscTimeout)
     while ($true) {
-        $disc = Find-Disc
-        if ($null -ne $disc -or [DateTime]::UtcNow -ge $deadline) {
+        $disc = $null
+        $wrong = ''
+        try {
+            $disc = Find-Disc
+        } catch {
+            $wrong = 'the volumes cannot be listed: ' + $_.Exception.Message
+            Write-Note -Text $wrong
+        }
+        if ($null -ne $disc) {
             return $disc
+        }
+        if ([DateTime]::UtcNow -ge $deadline) {
+            if ($wrong -ne '') {
+                Add-Failure -Text $wrong
+            }
+            return $null
         }
         Start-Sleep -Milliseconds 1000
     }
@@ -1073,6 +1086,15 @@ function Set-HostName($Wish) {
     return $true
 }
 
+# cmd.exe reads a batch file in the OEM code page, line by line: from the line that says so, in UTF-8.
+function ConvertTo-Batch([string]$Text) {
+    $head = "@echo off`r`n"
+    if ($Text -match '[^\x00-\x7f]') {
+        $head += "chcp 65001 > nul`r`n"
+    }
+    return $head + ($Text -replace '\r?\n', "`r`n") + "`r`n"
+}
+
 function Invoke-Wish($Command) {
     $folder = Join-Path -Path $script:Golden -ChildPath 'run'
     if ($Command.Kind -eq 'words') {
@@ -1082,7 +1104,7 @@ function Invoke-Wish($Command) {
     $file = Join-Path -Path $folder -ChildPath (($Command.Name -replace '[^A-Za-z0-9.-]', '-') + '.' + $Command.Kind)
     try {
         if ($Command.Kind -eq 'cmd') {
-            Write-WholeFile -Path $file -Bytes (ConvertTo-Utf8 -Text ("@echo off`r`n" + ($Command.Text -replace '\r?\n', "`r`n") + "`r`n"))
+            Write-WholeFile -Path $file -Bytes (ConvertTo-Utf8 -Text (ConvertTo-Batch -Text $Command.Text))
             Invoke-Program -Name 'cmd.exe' -Arguments @('/d', '/c', (Convert-Path -LiteralPath $file)) -TimeoutSeconds ([int]$ProgramTimeout) | Out-Null
         } else {
             # Windows PowerShell reads a script without a byte order mark in the old code page.

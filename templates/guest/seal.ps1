@@ -400,9 +400,9 @@ function Remove-FileIfThere([string]$Path) {
     return 0
 }
 
-# 1062: stopped already; 1060: this edition has no such service.
+# 1062: stopped already; 1061: about to stop or to start; 1060: this edition has no such service.
 function Stop-ServiceIfRunning([string]$Name) {
-    Invoke-Program -Name 'sc.exe' -Arguments @('stop', $Name) -ExitCodes @(0, 1060, 1062) -TimeoutSeconds 120 | Out-Null
+    Invoke-Program -Name 'sc.exe' -Arguments @('stop', $Name) -ExitCodes @(0, 1060, 1061, 1062) -TimeoutSeconds 120 | Out-Null
 }
 
 function Get-State([int]$Changes) {

@@ -4,14 +4,14 @@
 
 Goes in: the scripts under templates/guest/ and the tests that run each. Comes out: a table of kinds
 of mutants, killed and survived, each survivor as a line with its change and, from survivors.toml,
-why it may live; exit code 1 when less than 85 % were killed. Results are kept in mutants.json
-beside this file after each mutant: a run goes on where the one before ended, and forgets what
+why it may live; exit code 1 when less than 85 % were killed. What noticed each mutant is kept in
+mutants.json beside this file after each: a run goes on where the one before ended, and forgets what
 belongs to another text of the script. --survivors tries again those that lived; --table only
 prints; --write puts the table into docs/guest-scripts.md.
 
 A first run of all tests, on copies whose functions tell that they were called, shows which tests
-a mutant of a function can make fail; those run, the quickest first, until one fails. Mutants that
-are not PowerShell any more are not counted.
+a mutant of a function can make fail; those run until one fails, first what noticed other mutants
+of that function, then the quickest. Mutants that are not PowerShell any more are not counted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ RESULTS = HERE / "mutants.json"
 EXPLAINED = HERE / "survivors.toml"
 DOCUMENT = ROOT / "docs" / "guest-scripts.md"
 LEAST = 0.85
-SLOW = 60.0  # seconds after which a mutant that keeps its tests busy counts as noticed
+# Seconds after which one PowerShell counts as hanging; none of them needs a tenth of it.
+HANGS = 60.0
+# A mutant whose tests take this many times as long as without it, and a hang more, is noticed.
+PATIENCE = 5.0
 
 TESTS = {
     "agent.ps1": ["test_agent_kinds.py", "test_agent_restarts.py", "test_agent_failures.py"],
@@ -219,7 +222,7 @@ def survey(scripts: list[str], folder: Path) -> list[Group]:
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(found))
         groups += [Group(**group) for group in json.loads(kept.read_text())]
-    return sorted(groups, key=lambda group: group.seconds)
+    return groups
 
 
 def surveyed(script: str, folder: Path) -> list[Group]:
@@ -236,47 +239,49 @@ def surveyed(script: str, folder: Path) -> list[Group]:
     return list(plugin.groups.values())
 
 
-def tests_for(mutant: Mutant, groups: list[Group]) -> list[str]:
-    """The tests that run the function in which the change is, the quickest first."""
-    name = function_of(mutant.script).get(mutant.line)
-    wanted = f"{mutant.script} {name}"
-    return [
-        test
-        for group in groups
-        if wanted in group.called
-        or (name is None and any(c.startswith(mutant.script) for c in group.called))
-        for test in group.tests
-    ]
+def groups_for(mutant: Mutant, groups: list[Group], killers: Counter[str]) -> list[Group]:
+    """What runs the function in which the change is: what noticed most first, then the quickest."""
+    wanted = place(mutant)
+    found = [g for g in groups if any(c.startswith(wanted) for c in g.called)]
+    if not wanted.endswith(" "):
+        found = [group for group in found if wanted in group.called]
+    return sorted(found, key=lambda group: (-killers[group.tests[0]], group.seconds))
+
+
+class Witness:
+    """A pytest plugin: writes down which test failed."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """After each part of a test; the first failure ends the run."""
+        if report.failed:
+            self.file.write_text(report.nodeid)
 
 
 def child(mutant: Mutant, tests: list[str], folder: Path) -> None:
-    """In a process of its own: the tests against the mutant."""
+    """In a process of its own: the house rules, then the tests against the mutant."""
     from tests.powershell import fake_machine
 
     os.setsid()
     null = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(null, number)
+    if rule := broken_rule(mutant):
+        (folder / "killer").write_text(rule)
+        os._exit(1)
     guest = folder / "guest"
     shutil.copytree(GUEST, guest)
     (guest / mutant.script).write_text(mutated(mutant))
     fake_machine.GUEST = guest
-    fake_machine.DEADLINE = SLOW / 2
-    code = pytest_run(tests, folder) if tests else 0
+    fake_machine.DEADLINE = HANGS
+    code = pytest_run(tests, folder, [Witness(folder / "killer")]) if tests else 0
     os._exit(code)
 
 
-@dataclass(slots=True)
-class Trial:
-    """A mutant that is being tried."""
-
-    mutant: Mutant
-    folder: Path
-    began: float
-
-
-def unruly(mutant: Mutant) -> bool:
-    """Whether a house rule of a single script notices it; no PowerShell is needed for that."""
+def broken_rule(mutant: Mutant) -> str:
+    """The house rule of a single script that notices it; no PowerShell is needed for that."""
     from tests.unit.guest_scripts import test_house_rules
 
     rules = [rule for name, rule in vars(test_house_rules).items() if name.startswith("test_")]
@@ -288,46 +293,67 @@ def unruly(mutant: Mutant) -> bool:
                 try:
                     rule(script)
                 except AssertionError:
-                    return True
-    return False
+                    return f"{rule.__module__.replace('.', '/')}.py::{rule.__name__}"
+    return ""
+
+
+@dataclass(slots=True)
+class Trial:
+    """A mutant that is being tried, in a folder of its own until a time of the monotonic clock."""
+
+    mutant: Mutant
+    groups: list[Group]
+    folder: Path
+    until: float
 
 
 def start(mutant: Mutant, groups: list[Group]) -> tuple[int, Trial]:
     """Try a mutant in a process of its own."""
     folder = Path(tempfile.mkdtemp(prefix="mutant-"))
     if (pid := os.fork()) == 0:
-        child(mutant, tests_for(mutant, groups), folder)
-    return pid, Trial(mutant, folder, time.monotonic())
+        child(mutant, [test for group in groups for test in group.tests], folder)
+    allowed = HANGS + PATIENCE * sum(group.seconds for group in groups)
+    return pid, Trial(mutant, groups, folder, time.monotonic() + allowed)
 
 
-def try_all(todo: list[Mutant], groups: list[Group], jobs: int) -> Iterator[tuple[Mutant, bool]]:
-    """Each mutant, and whether a test noticed it; one that is slow beyond measure is noticed."""
+def outcome(trial: Trial, code: int) -> str:
+    """What noticed the mutant: a test, a rule, its slowness; nothing if it lived."""
+    if code not in (0, 1):
+        raise SystemExit(f"pytest ended with {code} for {trial.mutant}")
+    killer = trial.folder / "killer"
+    return killer.read_text() if code and killer.exists() else "its slowness" * code
+
+
+def try_all(todo: list[Mutant], groups: list[Group], jobs: int) -> Iterator[tuple[Mutant, str]]:
+    """Each mutant, and what noticed it; one that is slow beyond measure is noticed."""
     waiting = list(reversed(todo))
     running: dict[int, Trial] = {}
+    killers: dict[str, Counter[str]] = defaultdict(Counter)
     while waiting or running:
         while waiting and len(running) < jobs:
             mutant = waiting.pop()
-            if unruly(mutant):
-                yield mutant, True
-                continue
-            pid, trial = start(mutant, groups)
+            pid, trial = start(mutant, groups_for(mutant, groups, killers[place(mutant)]))
             running[pid] = trial
         for pid, trial in list(running.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
-            late = time.monotonic() - trial.began > SLOW
-            if not ended and not late:
+            if not ended and time.monotonic() < trial.until:
                 continue
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)  # whatever its PowerShells have left behind
             if not ended:
                 os.waitpid(pid, 0)
-            shutil.rmtree(trial.folder, ignore_errors=True)
             del running[pid]
-            code = os.waitstatus_to_exitcode(status) if ended else 1
-            if code not in (0, 1):
-                raise SystemExit(f"pytest ended with {code} for {trial.mutant}")
-            yield trial.mutant, code == 1
+            killer = outcome(trial, os.waitstatus_to_exitcode(status) if ended else 1)
+            shutil.rmtree(trial.folder, ignore_errors=True)
+            for group in trial.groups:
+                killers[place(trial.mutant)][group.tests[0]] += killer in group.tests
+            yield trial.mutant, killer
         time.sleep(0.02)
+
+
+def place(mutant: Mutant) -> str:
+    """The function that a mutant changes; mutants of one are mostly noticed by the same tests."""
+    return f"{mutant.script} {function_of(mutant.script).get(mutant.line, '')}"
 
 
 def every(scripts: list[str]) -> list[Mutant]:
@@ -345,19 +371,19 @@ def key(mutant: Mutant) -> str:
     return f"{mutant.line}: {mutant.before.strip()} -> {mutant.after.strip()}"
 
 
-def kept() -> dict[str, dict[str, bool]]:
-    """What earlier runs found for the scripts as they are: script -> mutant -> killed."""
+def kept() -> dict[str, dict[str, str]]:
+    """What earlier runs found for the scripts as they are: script -> mutant -> what noticed it."""
     read = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     return {
-        script: dict(found["killed"])
+        script: dict(found["noticed by"])
         for script, found in read.items()
         if script in TESTS and found["script"] == digest(script)
     }
 
 
-def keep(results: dict[str, dict[str, bool]]) -> None:
+def keep(results: dict[str, dict[str, str]]) -> None:
     """Write the results down, whole or not at all."""
-    text = {name: {"script": digest(name), "killed": found} for name, found in results.items()}
+    text = {name: {"script": digest(name), "noticed by": found} for name, found in results.items()}
     new = RESULTS.with_suffix(".new")
     new.write_text(json.dumps(text, indent=1, sort_keys=True) + "\n")
     new.rename(RESULTS)
@@ -420,17 +446,17 @@ def hunt(scripts: list[str], jobs: int, again: bool) -> None:
     """Try what has no result yet; with ``again`` also what lived."""
     results = kept()
     done = [(m, results.get(m.script, {}).get(key(m))) for m in every(scripts)]
-    todo = [m for m, dead in done if dead is None or (again and not dead)]
+    todo = [m for m, killer in done if killer is None or (again and not killer)]
     if not todo:
         return
     random.Random(len(todo)).shuffle(todo)  # what is known half-way is then a fair sample
     with tempfile.TemporaryDirectory() as folder:
         groups = survey(sorted({m.script for m in todo}), Path(folder))
-    for count, (mutant, dead) in enumerate(try_all(todo, groups, jobs), 1):
-        results.setdefault(mutant.script, {})[key(mutant)] = dead
+    for count, (mutant, killer) in enumerate(try_all(todo, groups, jobs), 1):
+        results.setdefault(mutant.script, {})[key(mutant)] = killer
         keep(results)
-        state = "killed" if dead else "SURVIVED"
-        print(f"{count}/{len(todo)} {state} {mutant.script}:{mutant.line}", flush=True)
+        state = f"killed by {killer}" if killer else "SURVIVED"
+        print(f"{count}/{len(todo)} {mutant.script}:{mutant.line} {state}", flush=True)
 
 
 def main() -> int:
@@ -449,7 +475,7 @@ def main() -> int:
         hunt(scripts, options.jobs, options.survivors)
     results = kept()
     known = [(m, results.get(m.script, {}).get(key(m))) for m in every(scripts)]
-    found = [(m, dead) for m, dead in known if dead is not None]
+    found = [(m, bool(killer)) for m, killer in known if killer is not None]
     lines = list(table(found, len(known) - len(found)))
     print("\n".join((*survivors(found), *lines)))
     if options.write:

@@ -429,6 +429,40 @@ def test_one_part_that_fails_does_not_stop_the_others(machine: FakeMachine) -> N
         assert len(run.state["commands_run"]) == 6
 
 
+def test_volumes_that_cannot_be_listed_yet_are_asked_for_again(machine: FakeMachine) -> None:
+    config = CONFIG.replace("hostname:", "other:")
+    attach(seal(machine), nocloud(machine, config, "instance-id: i-1\n"))
+    machine.change(deny={"Get-Volume": ["The service is not ready", ""]})
+    ran = machine.run(Run("firstboot.ps1", ["-SetupTimeout", "0", "-DiscTimeout", "30"]))[0]
+    assert ran.commands.count("Get-Volume ") == 2
+    assert "GOLDEN firstboot disc nocloud" in ran.beacons
+    assert result(machine)["errors"] == []
+
+
+def test_volumes_that_are_never_listed_keep_nobody_out(machine: FakeMachine) -> None:
+    """It goes on as without a disc, says so, and takes the disc at the next start."""
+    attach(seal(machine), nocloud(machine, CONFIG))
+    machine.change(deny={"Get-Volume": "Access is denied"})
+    ran = boot(machine)
+    assert result(machine)["errors"] == ["the volumes cannot be listed: Access is denied"]
+    assert ran.state["services"]["sshd"]["state"] == "Running"
+    assert ran.beacons[-1] == "GOLDEN firstboot ready"
+    machine.change(deny={})
+    boot(machine)
+    assert result(machine)["errors"] == []
+    assert keys(machine) == [KEY, OTHER]
+
+
+def test_a_command_beyond_ascii_is_told_to_cmd_as_utf_8(machine: FakeMachine) -> None:
+    """cmd.exe reads its file in the OEM code page, unless a line before says another."""
+    user = "#cloud-config\nruncmd:\n  - echo plain\n  - echo gr\u00fcn > C:\\x\n"
+    attach(seal(machine), nocloud(machine, user))
+    assert boot(machine).state["commands_run"] == [
+        "@echo off\necho plain\n",
+        "@echo off\nchcp 65001 > nul\necho gr\u00fcn > C:\\x\n",
+    ]
+
+
 def test_keys_that_could_not_be_authorised_are_tried_again(machine: FakeMachine) -> None:
     attach(
         seal(machine),

@@ -93,7 +93,9 @@ def prepare(machine: FakeMachine, **config: Any) -> str:
     users = machine.state["users"] | {
         "Chef": {"sid": "S-1-5-21-7-8-9-500", "enabled": True, "passwords": 1}
     }
-    machine.change(users=users, run_tasks="no")
+    services = machine.state["services"]
+    services["bits"]["state"] = "Stop Pending"  # as Windows leaves it now and then
+    machine.change(users=users, services=services, run_tasks="no")
     settings = {
         "schema": 1,
         "user": "golden",

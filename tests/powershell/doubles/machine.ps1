@@ -36,13 +36,19 @@ function global:Write-FakeError([string]$Message, [string]$Id, [string]$Category
     return $record
 }
 
-# Called first by every double: the call is kept, and refused when the test says so.
+# Called first by every double: the call is kept, and refused when the test says so; of a list of
+# refusals, each call takes one, and an empty one lets it through.
 function global:Enter-Double([string]$Command, $Bound) {
     $names = @($Bound.Keys | Sort-Object) -join ','
     Add-FakeLine -File 'commands.txt' -Text ("$Command $names`n")
     $state = Read-FakeState
     $denied = Get-FakeEntry -Table $state.deny -Name $Command
-    if ($null -ne $denied) {
+    if ($denied -is [System.Array]) {
+        Set-FakeEntry -Table $state.deny -Name $Command -Value @($denied | Select-Object -Skip 1)
+        Save-FakeState -State $state
+        $denied = $denied | Select-Object -First 1
+    }
+    if ($denied) {
         $exception = Microsoft.PowerShell.Utility\New-Object -TypeName System.UnauthorizedAccessException -ArgumentList ([string]$denied)
         throw (Microsoft.PowerShell.Utility\New-Object -TypeName System.Management.Automation.ErrorRecord -ArgumentList $exception, 'PermissionDenied', 'PermissionDenied', $Command)
     }

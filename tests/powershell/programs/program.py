@@ -104,6 +104,8 @@ def sc(arguments: Arguments) -> int:
     if verb == "stop":
         if service["state"] == "Stopped":
             return refuse("[SC] ControlService FAILED 1062:", 1062)
+        if service["state"].endswith("Pending"):
+            return refuse("[SC] ControlService FAILED 1061:", 1061)
         service["state"] = "Stopped"
         save(state)
         return 0
