@@ -1,4 +1,4 @@
-"""The task graph: one row a kind of task. ``doit list`` shows them, ``doit build`` does the job.
+"""The task graph: a row a kind of task. ``./doitw list`` shows it, ``./doitw build`` does the job.
 
     fetch:<artifact> ──► media ──┐
                          render ─┴► cidata ──► install ──► provision ──► check

@@ -94,7 +94,7 @@ def recorded(image: str) -> float:
     workspace = Workspace.default()
     newest = catalog.load(workspace.catalog).newest(image)
     if newest is None:
-        raise PipelineError(f"no version of {image} is here", hint=f"run: doit build:{image}")
+        raise PipelineError(f"no version of {image} is here", hint=f"run: ./doitw build:{image}")
     manifest = json.loads((workspace.published / newest.key / "manifest.json").read_bytes())
     return float(sum(manifest["timings"].values()))
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(workspace: Workspace, image: str) -> int:
     Build.of(image, load(workspace), workspace)  # says which images there are
-    os.environ["KEEP"] = "1"
+    os.environ[keep.KEEP] = "1"
     if not keep.wanted():
         raise PipelineError(
             "in CI nobody looks at a machine that stays up",

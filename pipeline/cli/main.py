@@ -50,7 +50,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="golden",
         description="Golden Windows disk images: look, check and use.",
-        epilog="Images are built with: doit build:NAME",
+        epilog="Images are built with: ./doitw build:NAME",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():

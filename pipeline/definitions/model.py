@@ -273,7 +273,7 @@ class Settings:
     """What holds for every image on this host: ``golden.yaml``, then the environment."""
 
     build: tuple[rules.ImageName, ...] = ("windows-server-2025",)
-    """The images that a bare ``doit build`` builds; ``GOLDEN_IMAGES=a,b`` overrides."""
+    """The images that a bare ``./doitw build`` builds; ``GOLDEN_IMAGES=a,b`` overrides."""
     accept_eula: bool = False
     """Microsoft's licence terms are accepted; ``GOLDEN_ACCEPT_EULA=1`` overrides."""
     rebuild_before_expiry_days: rules.Days = 14

@@ -101,7 +101,7 @@ def check_base(instance: Instance) -> None:
     if not instance.disk.is_file():
         raise PipelineError(
             f"{what}, whose disk {instance.disk} is gone",
-            hint="put it back under that path (golden pull, or doit build); nothing else is lost",
+            hint="put it back under that path (golden pull, ./doitw build); nothing else is lost",
         )
     if (size := instance.disk.stat().st_size) != instance.size:
         raise PipelineError(

@@ -130,7 +130,7 @@ def find(wanted: str, workspace: Workspace) -> Published:
         f"no published version of {image} is on this host"
         if not version
         else f"{image} {version} is not on this host",
-        hint=f"run: doit build:{image}, or: golden pull {wanted} ({_known(workspace)})",
+        hint=f"run: ./doitw build:{image}, or: golden pull {wanted} ({_known(workspace)})",
     )
 
 

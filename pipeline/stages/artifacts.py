@@ -49,5 +49,5 @@ def require(pin: Pin, workspace: Workspace) -> Path:
     """The verified file; raises when it has not been fetched."""
     found = available(pin, workspace)
     if found is None:
-        raise PipelineError(f"{pin.name} is not here", hint=f"run: doit fetch:{pin.name}")
+        raise PipelineError(f"{pin.name} is not here", hint=f"run: ./doitw fetch:{pin.name}")
     return found

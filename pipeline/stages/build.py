@@ -116,7 +116,7 @@ class Work:
         receipt = self.build.receipt(stage)
         if receipt is None:
             name = self.build.image.name
-            raise PipelineError(f"{stage}:{name} is not done", hint=f"run: doit {stage}:{name}")
+            raise PipelineError(f"{stage}:{name} is not done", hint=f"run: ./doitw {stage}:{name}")
         return receipt.facts
 
 

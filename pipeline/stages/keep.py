@@ -1,4 +1,4 @@
-"""A failed machine that stays up, so that one can look at it: ``KEEP=1`` or ``golden keep IMAGE``.
+"""A failed machine that stays up to be looked at: ``GOLDEN_KEEP=1``, or ``golden keep IMAGE``.
 
 Goes in: a machine whose stage has failed. Comes out: the commands that reach it, on the terminal
 and in a file under ``output/kept/``, for as long as nobody ends it with Ctrl-C or
@@ -23,6 +23,8 @@ from pipeline.foundation.process import pasteable
 from pipeline.foundation.progress import Progress
 
 LOOK = 0.5
+# The variable of the environment that asks for it.
+KEEP = "GOLDEN_KEEP"
 YES = ("1", "yes", "true", "on")
 
 
@@ -45,8 +47,8 @@ class Kept:
 
 
 def wanted() -> bool:
-    """Whether failed machines are to stay up: ``KEEP=1``, and somebody is there to look."""
-    return os.environ.get("KEEP", "").lower() in YES and "CI" not in os.environ
+    """Whether failed machines are to stay up: ``GOLDEN_KEEP=1``, and somebody is there to look."""
+    return os.environ.get(KEEP, "").lower() in YES and "CI" not in os.environ
 
 
 def ssh_command(port: int, user: str, key: Path) -> str:

@@ -88,7 +88,7 @@ def _licence(image: str) -> None:
         raise PipelineError(
             f"{image} contains Windows: its licence terms have to be accepted once",
             hint="read https://www.microsoft.com/useterms, then put `accept_eula: true` into "
-            "golden.yaml or set GOLDEN_ACCEPT_EULA=1; `doit build:rehearsal` needs no licence",
+            "golden.yaml or set GOLDEN_ACCEPT_EULA=1; `./doitw build:rehearsal` needs no licence",
         )
 
 

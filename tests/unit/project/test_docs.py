@@ -90,6 +90,20 @@ def problems_of(words: list[str]) -> Iterator[str]:
             yield from (f"golden {rest[0]} has no {x}" for x in named if x not in options(rest[0]))
 
 
+SAYING_DOIT = re.compile(r"(?<![\w./-])doit (?:build|fetch|list|test|[a-z]+:)")
+
+
+def test_whoever_is_told_to_run_a_task_is_told_of_the_wrapper() -> None:
+    """``doit`` itself is on nobody's PATH; ``./doitw`` is in every checkout."""
+    told = {path: path.read_text() for path in [*DOCUMENTS, *(ROOT / "schemas").glob("*.json")]}
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        constants = (
+            n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)
+        )
+        told[path] = "\n".join(n.value for n in constants if isinstance(n.value, str))
+    assert [path for path, text in told.items() if SAYING_DOIT.search(text)] == []
+
+
 @every_document
 def test_relative_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):

@@ -77,7 +77,7 @@ async def _coroutine(act: Callable[[], Awaitable[None]]) -> None:
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.delenv("KEEP", raising=False)
+    monkeypatch.delenv("GOLDEN_KEEP", raising=False)
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(keep, "LOOK", 0.01)
     return Stage(tmp_path)
@@ -226,16 +226,16 @@ def test_without_being_asked_nothing_is_kept(stage: Stage) -> None:
     ("environment", "wanted"),
     [
         ({}, False),
-        ({"KEEP": "1"}, True),
-        ({"KEEP": "yes"}, True),
-        ({"KEEP": "0"}, False),
-        ({"KEEP": "1", "CI": "true"}, False),
+        ({"GOLDEN_KEEP": "1"}, True),
+        ({"GOLDEN_KEEP": "yes"}, True),
+        ({"GOLDEN_KEEP": "0"}, False),
+        ({"GOLDEN_KEEP": "1", "CI": "true"}, False),
     ],
 )
 def test_keeping_is_asked_for_and_never_in_ci(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], wanted: bool
 ) -> None:
-    for name in ("KEEP", "CI"):
+    for name in ("GOLDEN_KEEP", "CI"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -251,7 +251,7 @@ async def _until_kept(stage: Stage) -> keep.Kept:
 def test_a_kept_machine_says_how_to_reach_it_until_it_is_let_go(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KEEP", "1")
+    monkeypatch.setenv("GOLDEN_KEEP", "1")
     seen: list[keep.Kept] = []
 
     async def during() -> None:
@@ -270,7 +270,7 @@ def test_a_kept_machine_says_how_to_reach_it_until_it_is_let_go(
 
 
 def test_a_kept_machine_that_ends_is_let_go(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEP", "1")
+    monkeypatch.setenv("GOLDEN_KEEP", "1")
 
     async def during() -> None:
         await _until_kept(stage)
@@ -283,7 +283,7 @@ def test_a_kept_machine_that_ends_is_let_go(stage: Stage, monkeypatch: pytest.Mo
 def test_ctrl_c_lets_it_go_and_the_failure_stays_the_news(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KEEP", "1")
+    monkeypatch.setenv("GOLDEN_KEEP", "1")
 
     async def main() -> None:
         async def failing() -> None:
@@ -303,7 +303,7 @@ def test_ctrl_c_lets_it_go_and_the_failure_stays_the_news(
 
 
 def test_a_machine_that_is_gone_is_not_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEP", "1")
+    monkeypatch.setenv("GOLDEN_KEEP", "1")
     stage.process.end(1)
     stage.fail(MachineFault(Fault.QEMU_DIED, "QEMU ended", stage.machine))
     assert not (stage.workspace.output / "kept").exists()
@@ -331,7 +331,7 @@ def test_the_doors_are_unix_sockets_in_the_machines_own_folder() -> None:
 def test_the_command_lists_and_ends_what_is_kept(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KEEP", "1")
+    monkeypatch.setenv("GOLDEN_KEEP", "1")
     monkeypatch.setenv("GOLDEN_OUTPUT", str(stage.workspace.output))
     monkeypatch.setattr("pipeline.foundation.progress.Silent", Silent)
 
@@ -354,6 +354,6 @@ def test_in_ci_the_command_refuses(
 ) -> None:
     monkeypatch.setenv("GOLDEN_OUTPUT", str(tmp_path))
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setenv("KEEP", "0")  # the command sets it; this puts it back
+    monkeypatch.setenv("GOLDEN_KEEP", "0")  # the command sets it; this puts it back
     assert cli.main(["keep", "rehearsal"]) == 1
     assert "golden diagnose" in capsys.readouterr().err
