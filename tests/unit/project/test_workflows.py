@@ -15,9 +15,11 @@ from pipeline.foundation.paths import ROOT
 from tests.unit.project.test_docs import TOP, problems_of
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-# What a job may do beyond reading, by its name: propose pins, push a version.
+# What a job may do beyond reading the sources, by its name: propose pins, ask a private registry
+# what is there, push a version.
 MORE_RIGHTS = {
     "refresh": {("contents", "write"), ("pull-requests", "write")},
+    "tonight": {("packages", "read")},
     "build": {("packages", "write")},
 }
 every_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -60,6 +62,17 @@ def test_rights_are_read_only_and_runs_do_not_pile_up(path: Path) -> None:
         assert 0 < int(job["timeout-minutes"]) <= 180, name
         given = set(job.get("permissions", {}).items()) - {("contents", "read")}
         assert given <= MORE_RIGHTS.get(name, set()), name
+
+
+@every_workflow
+def test_whoever_signs_in_to_the_registry_may_do_there_what_the_job_is_for(path: Path) -> None:
+    """A private registry answers nobody whose token may not read packages."""
+    for name, job in jobs(path):
+        text = "\n".join(step.get("run", "") for step in job["steps"])
+        if "docker login" not in text:
+            continue
+        wanted = "write" if "./doitw build" in text else "read"
+        assert job["permissions"] == {"contents": "read", "packages": wanted}, name
 
 
 @every_workflow
