@@ -31,6 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--share", metavar="DIR[:TAG]", help="a folder for the guest, over virtio-fs; or: none"
     )
     parser.add_argument("--memory", type=_size, metavar="SIZE", help="such as 4G")
+    parser.add_argument("--disk", type=_size, metavar="SIZE", help="such as 80G; it only grows")
     parser.add_argument("--cpus", type=int, metavar="N", help="processors")
     parser.add_argument("--port", type=int, help="the port of 127.0.0.1 that leads to SSH")
     parser.add_argument(
@@ -41,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Start, wait, print the ssh line."""
     home = home_of(Workspace.default(), args.name, args.image)
-    asked = Options(args.share, args.memory, args.cpus, args.port, args.ssh_key)
+    asked = Options(args.share, args.memory, args.cpus, args.port, args.ssh_key, args.disk)
     progress = reporter(home.name)
     try:
         launch(home, args.image, asked, progress)

@@ -15,19 +15,20 @@ CHUNK = 1 << 20
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     """Give a temporary sibling of ``path``; it takes the final name only if the block succeeds.
 
     The sibling lies on the same filesystem, so the rename is atomic; it is synced first, so that a
-    power cut never leaves an empty file under the final name.
+    power cut never leaves an empty file under the final name. It never has more permissions than
+    ``mode``, which it has in the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:
-        part.chmod(0o644)  # mkstemp's 0600 would keep a web server from serving the file
-        yield part
+        yield part  # made by mkstemp with 0600
+        part.chmod(mode)
         sync(part)
         part.replace(path)
     finally:
@@ -45,9 +46,8 @@ def sync(path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` atomically, with the permissions ``mode``."""
-    with replacing(path) as part:
+    with replacing(path, mode=mode) as part:
         part.write_bytes(data)
-        part.chmod(mode)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -24,6 +24,7 @@ from pipeline.instances.journal import Relay
 from pipeline.instances.options import Options, check_name
 from pipeline.instances.state import State
 from pipeline.publishing import local
+from pipeline.publishing.expiry import ending
 
 SUPERVISOR = "pipeline.instances.supervisor"
 LOOK = 0.1
@@ -66,10 +67,13 @@ def _prepare(home: Home, wanted: str | None, asked: Options, progress: Progress)
         if wanted is None:
             records.load(home)  # says that there is none
         base = local.find(str(wanted), home.workspace)
+        _warn(base, progress)
         progress.event(f"making {home.name} on {base.name} ({base.disk})")
         store.create(home, base, asked)
         return
     before = records.load(home)
+    with suppress(PipelineError):  # told below, in other words
+        _warn(local.Published.of(before.disk.parent), progress)
     _check_same_image(home, before, wanted, progress)
     after, words = store.change(home, before, asked)
     alive = state.read(home).alive
@@ -80,10 +84,16 @@ def _prepare(home: Home, wanted: str | None, asked: Options, progress: Progress)
         )
     if not alive:
         store.check(home, after)
+        store.grow(home, asked)
     if after != before:
         records.save(home, after)
     for word in words:
         progress.event(f"changed: {word}")
+
+
+def _warn(base: local.Published, progress: Progress) -> None:
+    if warning := ending(base.version, base.expires_at):
+        progress.event(warning)
 
 
 def _check_same_image(

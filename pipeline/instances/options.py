@@ -31,6 +31,7 @@ class Options:
     cpus: int | None = None
     port: int | None = None
     ssh_key: Path | None = None
+    disk: Size | None = None
 
 
 def check_name(name: str) -> str:
@@ -70,6 +71,20 @@ def _within(option: str, value: int, low: int, high: int) -> int:
     if not low <= value <= high:
         raise PipelineError(f"{option} {value}: a number from {low} to {high}")
     return value
+
+
+def larger_disk(name: str, now: int, options: Options) -> Size | None:
+    """The size that the instance's disk is to grow to; nothing if it need not. A smaller one is an
+    error: Windows would lose its end.
+    """
+    if options.disk is None or options.disk == now:
+        return None
+    if options.disk < now:
+        raise PipelineError(
+            f"{name}: its disk has {Size(now)} already, and can only grow",
+            hint="leave --disk out, or give a larger size",
+        )
+    return options.disk
 
 
 def changes(before: Instance, after: Instance) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pipeline.answers.first_boot import nocloud_disc
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.locks import lock
 from pipeline.foundation.paths import Workspace
+from pipeline.foundation.units import Size
 from pipeline.guest.keys import make_key_pair
 from pipeline.instances import hardware, options, state
 from pipeline.instances import instance as records
@@ -55,6 +56,7 @@ def create(home: Home, base: Published, asked: Options) -> Instance:
     made = options.apply(_plain(home.name, base, user_key), asked)
     user_keys = [options.public_key(user_key)] if user_key else []
     check(home, made)
+    size = options.larger_disk(home.name, base.virtual_size, asked)
     qemu_img.require_space(home.workspace.instances, ROOM, f"the instance {home.name}")
     part = Home(home.workspace, f".{home.name}.new")
     shutil.rmtree(part.folder, ignore_errors=True)
@@ -62,7 +64,7 @@ def create(home: Home, base: Published, asked: Options) -> Instance:
     key = make_key_pair(part.key, f"golden-{home.name}")
     named = host_name(home.name, base.user)
     nocloud_disc(part.disc, [key, *user_keys], named, f"{home.name}-{secrets.token_hex(6)}")
-    qemu_img.overlay(part.disk, base.disk, absolute=True)
+    qemu_img.overlay(part.disk, base.disk, size=size, absolute=True)
     records.save(part, made)
     part.folder.rename(home.folder)
     return made
@@ -121,7 +123,21 @@ def change(home: Home, before: Instance, asked: Options) -> tuple[Instance, list
             hint=f"add the key in the guest (golden ssh {home.name}), or give another --name",
         )
     after = options.apply(before, asked)
-    return after, list(options.changes(before, after))
+    words = list(options.changes(before, after))
+    if asked.disk and (now := disk_size(home)) != asked.disk:
+        words.append(f"disk {now} -> {options.larger_disk(home.name, now, asked)}")
+    return after, words
+
+
+def grow(home: Home, asked: Options) -> None:
+    """Make a stopped instance's disk as large as asked; its first boot service then grows C:."""
+    if asked.disk and asked.disk > disk_size(home):
+        qemu_img.resize(home.disk, asked.disk)
+
+
+def disk_size(home: Home) -> Size:
+    """The instance's disk as its guest sees it, in bytes."""
+    return Size(qemu_img.info(home.disk).virtual_size)
 
 
 def rotate_logs(home: Home) -> None:

@@ -17,7 +17,6 @@ otherwise (``foundation.process.die_with_parent``).
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -255,8 +254,3 @@ async def _finish(machine: Machine) -> None:
         with suppress(PipelineError):
             await machine.screenshot("end")
         await machine.kill()
-
-
-def copy_state(source: Path, target: Path) -> None:
-    """Give a clone of a machine its own firmware variables and TPM."""
-    shutil.copytree(source, target, dirs_exist_ok=True)

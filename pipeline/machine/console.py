@@ -11,8 +11,8 @@ import asyncio
 import codecs
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -117,7 +117,6 @@ class Console:
         self._escapes = Escapes()
         self._on_line = on_line
         self._send: Callable[[bytes], None] | None = None
-        self._queues: list[asyncio.Queue[str]] = []
         self._changed = asyncio.Event()
 
     def feed(self, data: bytes) -> None:
@@ -161,8 +160,6 @@ class Console:
         self.lines.append(line)
         self.count += 1
         self._on_line(line)
-        for queue in self._queues:
-            queue.put_nowait(line)
 
     @property
     def beacons(self) -> tuple[Beacon, ...]:
@@ -184,16 +181,6 @@ class Console:
     def since(self, mark: int) -> list[str]:
         """The complete lines after the first ``mark`` ones, then the partial one."""
         return [line for _, line in self.numbered(mark)]
-
-    @contextmanager
-    def subscribe(self) -> Iterator[asyncio.Queue[str]]:
-        """Every complete line from now on, in a queue."""
-        queue: asyncio.Queue[str] = asyncio.Queue()
-        self._queues.append(queue)
-        try:
-            yield queue
-        finally:
-            self._queues.remove(queue)
 
     async def changes(self) -> AsyncIterator[None]:
         """Once now and then after each arrival, until the port closes."""

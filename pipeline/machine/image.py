@@ -112,12 +112,6 @@ def convert(source: Path, target: Path, options: Sequence[str], *, form: str = "
         run([*argv, source, part], deadline=LONG)
 
 
-def commit(path: Path) -> None:
-    """Write a layer's content down into its backing file."""
-    with _room(path):
-        run(["qemu-img", "commit", "-q", path], deadline=LONG)
-
-
 def resize(path: Path, size: Size) -> None:
     """Make a disk larger."""
     run(["qemu-img", "resize", "-q", "-f", info(path).format, path, str(int(size))], deadline=QUICK)

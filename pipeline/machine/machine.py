@@ -133,10 +133,6 @@ class Machine:
         read = sum(int(stat.get("rd_bytes", 0)) for stat in stats)
         return read, sum(int(stat["wr_bytes"]) for stat in stats)
 
-    async def disk_written(self) -> int:
-        """Bytes that the guest has written since the start."""
-        return (await self.disk_traffic())[1]
-
     def cpu_seconds(self) -> float | None:
         """Processor time that QEMU has used; ``None`` when nobody can say."""
         try:

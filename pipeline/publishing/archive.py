@@ -8,6 +8,7 @@ write no other name, no longer file and no other content.
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def _extract(
             f"the archive holds {entry.name!r} ({entry.size} bytes), which differs"
         )
     path = folder / member.path
-    with path.open("xb") as target:
+    # A key among the files is nobody else's from its first byte on.
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as target:
         _require(member, entry.size, _copy(source, target))
     path.chmod(entry.mode & 0o777)
 

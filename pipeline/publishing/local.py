@@ -43,6 +43,7 @@ class Published:
     tpm: bool
     secure_boot: bool
     built_at: str
+    expires_at: str | None
 
     @property
     def name(self) -> str:
@@ -84,6 +85,7 @@ class Published:
             tpm=bool(machine["tpm"]),
             secure_boot=bool(machine["secure_boot"]),
             built_at=str(data["built_at"]),
+            expires_at=data.get("expires_at"),
         )
 
 

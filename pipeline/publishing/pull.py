@@ -10,7 +10,6 @@ as it was published. Until its digest fits, nothing of a store's has a name of t
 from __future__ import annotations
 
 import contextlib
-import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from pipeline.inputs.fetch_mirrors import Policy
 from pipeline.inputs.fetch_types import HttpError, Mismatch, Undelivered
 from pipeline.publishing import listing
 from pipeline.publishing.catalog import INDEX, Catalog, Entry, NotACatalog
+from pipeline.publishing.expiry import WARN_DAYS, ending
 from pipeline.publishing.refusals import PullFailed
 from pipeline.publishing.stores import index
 from pipeline.publishing.stores.base import Odd, Store
@@ -54,7 +54,7 @@ class Options:
     """How to pull; ``force`` takes a withdrawn version, ``warn_days`` is when expiry is near."""
 
     force: bool = False
-    warn_days: int = 14
+    warn_days: int = WARN_DAYS
     policy: Policy = field(default_factory=Policy)
 
 
@@ -163,16 +163,8 @@ def _judge(entry: Entry, progress: Progress, options: Options) -> None:
         )
     if entry.yanked:
         progress.event(f"{entry.image} {entry.version} was withdrawn by its publisher")
-    if entry.expires_at is None:
-        return
-    left = datetime.datetime.fromisoformat(entry.expires_at) - datetime.datetime.now(datetime.UTC)
-    if left.total_seconds() < 0:
-        progress.event(f"warning: the evaluation in {entry.version} ended on {entry.expires_at}")
-    elif left.days < options.warn_days:
-        progress.event(
-            f"warning: the evaluation in {entry.version} ends in {left.days} days, on "
-            f"{entry.expires_at}"
-        )
+    if warning := ending(entry.version, entry.expires_at, options.warn_days):
+        progress.event(warning)
 
 
 def _refuse_other(folder: Path, entry: Entry) -> None:

@@ -6,11 +6,11 @@ host key. Ends when SSH answers with the build's own key and the guest has power
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
 from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.files import write_bytes
 from pipeline.foundation.units import Size
 from pipeline.machine import image as qemu_img
 from pipeline.machine.accelerator import choose
@@ -79,8 +79,9 @@ def make(work: Work) -> Made:
     """Install, and keep the key that opens what was installed."""
     host_key, timings = run(_install(work))
     (work.folder / "second.qcow2").unlink()
-    for name in (KEY, f"{KEY}.pub"):
-        shutil.copy(work.upstream("cidata") / name, work.folder / name)
+    for name, mode in ((KEY, 0o600), (f"{KEY}.pub", 0o644)):
+        key = (work.upstream("cidata") / name).read_bytes()
+        write_bytes(work.folder / name, key, mode=mode)
     return Made(
         (DISK, KEY, f"{KEY}.pub"),
         facts={"host_key": host_key},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.files import write_json
 from pipeline.foundation.units import Size
 from pipeline.foundation.waiting import wait_until
 from pipeline.instances import instance as records
@@ -182,3 +184,11 @@ def test_rm_ends_a_running_one_and_leaves_nothing(home: Home) -> None:
     assert list(home.workspace.instances.iterdir()) == []
     # Its last lock is free a moment before the process itself is gone.
     wait_until("the supervisor is gone", lambda: not alive(pid), 20, 0.05)
+
+
+def test_an_evaluation_that_has_ended_is_told_at_every_start(home: Home) -> None:
+    manifest = records.load(home).disk.parent / "manifest.json"
+    data = json.loads(manifest.read_text())
+    write_json(manifest, data | {"expires_at": "2026-01-01T00:00:00Z"})
+    said = started(home)[0]
+    assert said == "warning: the evaluation in 1.0-20261124.1 ended on 2026-01-01T00:00:00Z"

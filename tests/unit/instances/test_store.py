@@ -165,3 +165,21 @@ def test_no_instance_and_a_broken_one(home: Home) -> None:
         home.record.write_text(text)
         with pytest.raises(PipelineError, match="is not an instance of schema 1"):
             records.load(home)
+
+
+def test_a_larger_disk_may_be_asked_for_and_a_smaller_one_never(
+    home: Home, base: Published
+) -> None:
+    with pytest.raises(PipelineError, match=r"its disk has 1M already, and can only grow"):
+        store.create(home, base, Options(disk=Size(1 << 19)))
+    assert not home.folder.exists()
+    made = store.create(home, base, Options(disk=Size(4 << 20)))
+    assert store.disk_size(home) == 4 << 20
+    assert store.change(home, made, Options(disk=Size(4 << 20))) == (made, [])
+    assert store.change(home, made, Options(disk=Size(8 << 20))) == (made, ["disk 4M -> 8M"])
+    assert store.disk_size(home) == 4 << 20
+    store.grow(home, Options(disk=Size(8 << 20)))
+    store.grow(home, Options())
+    assert store.disk_size(home) == 8 << 20
+    with pytest.raises(PipelineError, match="can only grow"):
+        store.change(home, made, Options(disk=Size(4 << 20)))

@@ -178,13 +178,3 @@ def test_a_closed_port_ends_the_waiting_at_once() -> None:
             await waiting
 
     asyncio.run(closing())
-
-
-def test_subscribers_get_complete_lines_from_then_on() -> None:
-    console = fed(b"before\n")
-    with console.subscribe() as lines:
-        console.feed(b"one\ntw")
-        console.feed(b"o\n")
-        assert [lines.get_nowait(), lines.get_nowait()] == ["one", "two"]
-    console.feed(b"after\n")
-    assert lines.empty()

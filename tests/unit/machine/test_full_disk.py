@@ -32,14 +32,13 @@ def _full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_full")
-@pytest.mark.parametrize("what", ["convert", "commit", "create"])
+@pytest.mark.parametrize("what", ["convert", "create"])
 def test_an_image_that_can_not_be_written_for_want_of_space(tmp_path: Path, what: str) -> None:
     source, target = tmp_path / "source.qcow2", tmp_path / "out" / "target.qcow2"
     source.touch()
     target.parent.mkdir()
     acts: dict[str, Callable[[], None]] = {
         "convert": lambda: image.convert(source, target, ()),
-        "commit": lambda: image.commit(target),
         "create": lambda: image.create(target, Size(1 << 20)),
     }
     with pytest.raises(PipelineError) as raised:
@@ -53,7 +52,7 @@ def test_an_image_that_can_not_be_written_for_want_of_space(tmp_path: Path, what
 def test_another_failure_keeps_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin" / "qemu-img").write_text("#!/bin/sh\necho 'qemu-img: broken' >&2; exit 1\n")
     with pytest.raises(ProgramFailed, match="broken"):
-        image.commit(tmp_path / "x")
+        image.create(tmp_path / "x", Size(1 << 20))
 
 
 def test_a_log_that_can_not_be_written_ends_no_machine() -> None:
