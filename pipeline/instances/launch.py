@@ -164,7 +164,7 @@ def stop(home: Home, *, now: bool, progress: Progress) -> State:
 def _order(home: Home) -> None:
     """Tell a supervisor that lives to end; two orders that arrive together would count as one."""
     said = state.read(home)
-    if not said.alive:
+    if not said.alive or said.pid <= 0:  # it may be ending: 0 would be our own process group
         return
     with suppress(ProcessLookupError):
         os.kill(said.pid, signal.SIGTERM)

@@ -56,6 +56,7 @@ def create(home: Home, base: Published, asked: Options) -> Instance:
     made = options.apply(_plain(home.name, base, user_key), asked)
     user_keys = [options.public_key(user_key)] if user_key else []
     check(home, made)
+    _refuse_other_files(base)
     size = options.larger_disk(home.name, base.virtual_size, asked)
     qemu_img.require_space(home.workspace.instances, ROOM, f"the instance {home.name}")
     part = Home(home.workspace, f".{home.name}.new")
@@ -68,6 +69,15 @@ def create(home: Home, base: Published, asked: Options) -> Instance:
     records.save(part, made)
     part.folder.rename(home.folder)
     return made
+
+
+def _refuse_other_files(base: Published) -> None:
+    """An image can name other files of the host as its own content, and its guest reads them."""
+    if found := qemu_img.names_files(base.disk):
+        raise PipelineError(
+            f"{base.disk} takes its content from other files: {', '.join(found)}",
+            hint="a published disk stands alone: do not trust this one, pull or publish it anew",
+        )
 
 
 def _plain(name: str, base: Published, user_key: Path | None) -> Instance:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from pipeline.definitions import rules
 from pipeline.definitions.model import Firmware
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json
@@ -74,7 +75,7 @@ class Published:
             version=str(data["version"]),
             title=str(data["title"]),
             rehearsal=bool(data["rehearsal"]),
-            user=str(data.get("user", DEFAULT_USER)),
+            user=_user(data.get("user", DEFAULT_USER)),
             disk=folder / Path(disk["file"]).name,
             sha256=Sha256.parse(disk["sha256"]),
             size=int(disk["size"]),
@@ -87,6 +88,14 @@ class Published:
             built_at=str(data["built_at"]),
             expires_at=data.get("expires_at"),
         )
+
+
+def _user(name: object) -> str:
+    """The name stands in files that OpenSSH reads, and its manifest may be anybody's."""
+    (rule,) = get_args(rules.UserName)[1:]
+    if not isinstance(name, str) or not rule.allows(name):
+        raise ValueError(f"user {str(name)[:40]!r}")
+    return name
 
 
 def _check_size(found: Published) -> None:

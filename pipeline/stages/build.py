@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.definitions.model import Definitions, Image, MediaFacts, Pin, Settings
-from pipeline.foundation.errors import PipelineError
-from pipeline.foundation.files import sha256_file
+from pipeline.foundation.errors import PipelineError, WrongUse
+from pipeline.foundation.files import sha256_file, sync
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Progress, Silent
 from pipeline.stages.receipts import Output, Receipt, load
@@ -47,7 +47,7 @@ class Build:
         """The build of the image ``name``; raises when there is no such image."""
         if name not in definitions.images:
             known = ", ".join(sorted(definitions.images))
-            raise PipelineError(f"there is no image {name!r}", hint=f"images: {known}")
+            raise WrongUse(f"there is no image {name!r}", hint=f"images: {known}")
         image, anew = definitions.images[name], name in definitions.rebuild
         return cls(image, definitions.pins, definitions.settings, workspace, rebuild=anew)
 
@@ -165,7 +165,12 @@ class Stage:
 
 
 def outputs_of(folder: Path, names: tuple[str, ...]) -> tuple[Output, ...]:
-    """The outputs of a stage with size and digest, read from its folder."""
+    """The outputs of a stage with size and digest, read from its folder.
+
+    They are on the disk, too, before a receipt says that they are there: QEMU does not sync them.
+    """
+    for name in names:
+        sync(folder / name)
     return tuple(
         Output(name, (folder / name).stat().st_size, sha256_file(folder / name)) for name in names
     )

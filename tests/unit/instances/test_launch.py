@@ -192,3 +192,15 @@ def test_an_evaluation_that_has_ended_is_told_at_every_start(home: Home) -> None
     write_json(manifest, data | {"expires_at": "2026-01-01T00:00:00Z"})
     said = started(home)[0]
     assert said == "warning: the evaluation in 1.0-20261124.1 ended on 2026-01-01T00:00:00Z"
+
+
+def test_an_order_to_one_that_is_just_ending_reaches_nobody_else(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its last word and its end a supervisor has no pid, and pid 0 is our own group."""
+    sent: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", lambda pid, _: sent.append(pid))
+        patch.setattr(state, "read", lambda _: state.State(state.STARTING))
+        launch._order(home)
+    assert sent == []

@@ -113,3 +113,13 @@ def test_another_disk_beside_a_manifest_is_not_its_disk(tmp_path: Path, space: W
     (folder / "other.qcow2").write_bytes(b"")
     with pytest.raises(PipelineError, match="is not the disk of sample"):
         local.find(str(folder / "other.qcow2"), space)
+
+
+@pytest.mark.parametrize(
+    "user", ['x"\n  ProxyCommand sh -c id', 'x" y', "a\nHost *", "", 7, "x" * 21, "%h"]
+)
+def test_a_user_that_openssh_would_read_as_something_else(space: Workspace, user: object) -> None:
+    """A manifest may be anybody's, and its user stands in the instance's ssh.config."""
+    folder = publish(space.published, user=user)
+    with pytest.raises(PipelineError, match=r"is not a manifest of schema 1: .*user"):
+        local.Published.of(folder)

@@ -183,3 +183,16 @@ def test_a_larger_disk_may_be_asked_for_and_a_smaller_one_never(
     assert store.disk_size(home) == 8 << 20
     with pytest.raises(PipelineError, match="can only grow"):
         store.change(home, made, Options(disk=Size(4 << 20)))
+
+
+def test_a_disk_that_takes_its_content_from_another_file_is_refused(
+    home: Home, base: Published, tmp_path: Path
+) -> None:
+    """Whoever made it chose that file: the guest would read it."""
+    (tmp_path / "id_rsa").write_bytes(bytes(1 << 20))
+    base.disk.unlink()
+    words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b"]
+    run([*words, tmp_path / "id_rsa", base.disk], deadline=20)
+    with pytest.raises(PipelineError, match=r"takes its content from other files: .*id_rsa"):
+        store.create(home, replace(base, size=base.disk.stat().st_size), Options())
+    assert not home.folder.exists()
