@@ -3,8 +3,8 @@
 Each command is a module of this package with ``add(parser)`` for its options and ``run(args)`` for
 its work; it is imported only when it is used, so that ``golden --help`` answers at once.
 
-Exit codes: 0 done · 1 failed, or findings · 2 wrong use, or broken definitions · 3 something is
-missing on this host · 4 ``refresh --check`` found news · 130 interrupted; ``pull --help`` has more.
+Exit codes: ``docs/settings.md`` has the table. What the system refuses (a full disk, a folder of
+another user) is a sentence too; every other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import PipelineError, refused
 from pipeline.foundation.progress import close_all
 
 COMMANDS = {
@@ -69,16 +69,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser(words).parse_args(words)
         code: int = args.run(args)
     except PipelineError as error:
-        close_all()
-        print(f"golden: {error}", file=sys.stderr)
-        return error.exit_code
+        return _told(error)
     except KeyboardInterrupt:
         print("golden: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno is None:  # made up by a library, not the system's
+            raise
+        return _told(refused(error))
     return code
+
+
+def _told(error: PipelineError) -> int:
+    close_all()
+    print(f"golden: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 if __name__ == "__main__":

@@ -41,9 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """The options that say whose signature counts; remembered for the store afterwards."""
-    parser.add_argument(
-        "--key", action="append", default=[], type=Path, help="the publisher's public key"
-    )
+    add_key(parser)
     parser.add_argument(
         "--allowed-signers", type=Path, metavar="FILE", help="as ssh-keygen -Y verify takes it"
     )
@@ -52,13 +50,24 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SHA256:…",
-        help="the fingerprint of the publisher's key",
+        help="the same as --key",
+    )
+
+
+def add_key(parser: argparse._ActionsContainer) -> None:
+    """``--key``, which means the same wherever it is."""
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="the publisher's key: a file with the public key, or its fingerprint SHA256:…",
     )
 
 
 def anchors(args: argparse.Namespace) -> Anchors:
     """What the options of :func:`add_trust` say."""
-    return Anchors(tuple(args.key), args.allowed_signers, tuple(args.trust))
+    return Anchors((*args.key, *args.trust), args.allowed_signers)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,11 +1,11 @@
-"""``golden purge``: remove artifacts from the cache, which ``doit clean`` never does."""
+"""``golden purge``: remove artifacts from the cache, which ``./doitw clean`` never does."""
 
 from __future__ import annotations
 
 import argparse
 
 from pipeline.definitions.loader import load
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import WrongUse
 from pipeline.foundation.paths import Workspace
 
 
@@ -22,6 +22,6 @@ def run(args: argparse.Namespace) -> int:
     pins = load(workspace).pins
     for name in args.artifact:
         if name not in pins:
-            raise PipelineError(f"there is no pin {name!r}", hint=f"pins: {', '.join(pins)}")
+            raise WrongUse(f"there is no pin {name!r}", hint=f"pins: {', '.join(pins)}")
         purge(pins[name], workspace)
     return 0

@@ -6,7 +6,7 @@ import argparse
 
 from pipeline.cli.pull import add_trust, anchors, asker
 from pipeline.definitions.loader import load
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import WrongUse
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import reporter
 from pipeline.publishing import catalog
@@ -33,15 +33,13 @@ def run(args: argparse.Namespace) -> int:
     definitions = load(workspace)
     entry = choose(catalog.load(workspace.catalog), Wanted.parse(args.image), "output/publish")
     if entry.image not in definitions.images:
-        raise PipelineError(
+        raise WrongUse(
             f"{entry.image} is not defined here any more, so nothing says where it may go",
             hint=f"images: {', '.join(definitions.images)}",
         )
     places = args.to or filled_from_here(definitions.settings)
     if not places:
-        raise PipelineError(
-            "there is no store to push to", hint="name one with --to, or in golden.yaml"
-        )
+        raise WrongUse("there is no store to push to", hint="name one with --to, or in golden.yaml")
     publisher = Publisher.of(workspace, definitions.settings)
     image = definitions.images[entry.image]
     for place in places:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.definitions.loader import load
 from pipeline.definitions.model import Pin
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import PipelineError, WrongUse
 from pipeline.foundation.files import write_bytes
 from pipeline.foundation.paths import Workspace, shown
 from pipeline.foundation.progress import reporter
@@ -170,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
 def _chosen(pins: dict[str, Pin], names: Sequence[str]) -> Iterator[Pin]:
     for name in names:
         if name not in pins:
-            raise PipelineError(f"there is no pin {name!r}", hint=f"pins: {', '.join(pins)}")
+            raise WrongUse(f"there is no pin {name!r}", hint=f"pins: {', '.join(pins)}")
         if not pins[name].upstream:
             raise PipelineError(
                 f"the pin {name} has no upstream: it is held where it is",

@@ -1,7 +1,8 @@
 """``golden verify``: whether a version's folder is whole, and who signed it.
 
-In: the folder, and whom to trust. Out: a line for what was found; the exit code tells what is wrong
-(21 not signed, 22 the signature does not fit, 23 signed by another, 26 damaged).
+In: the folder, and whom to trust: this host's own key when nobody is named, and for a version that
+was pulled the keys that pulls have trusted. Out: a line for what was found; the exit code tells
+what is wrong (21 not signed, 22 the signature does not fit, 23 signed by another, 26 damaged).
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pipeline.cli.pull import add_key
 from pipeline.definitions.loader import load
 from pipeline.foundation.paths import Workspace
 from pipeline.publishing import signature
+from pipeline.publishing.trust import remembered
 from pipeline.publishing.version import SIGNATURE, SUMS, require_whole
 
 
@@ -19,45 +22,52 @@ def add(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of one version")
     trust = parser.add_mutually_exclusive_group()
-    trust.add_argument("--key", metavar="SHA256:…", help="the publisher's fingerprint")
+    add_key(trust)
     trust.add_argument(
         "--allowed-signers",
         type=Path,
         metavar="FILE",
-        help="an allowed-signers file of OpenSSH; as shipped, only this host's own key is trusted",
+        help="an allowed-signers file of OpenSSH",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Check the signature first, so that nothing is read on a stranger's word."""
-    sums, signed = args.folder / SUMS, args.folder / SIGNATURE
-    if not args.folder.is_dir() or not sums.is_file():
+    if not args.folder.is_dir() or not (args.folder / SUMS).is_file():
         require_whole(args.folder)
-    by = _signer(sums, signed, args.key, args.allowed_signers)
+    # Keys first: one that is none is said before gigabytes are read.
+    by = _signer(args.folder, [signature.named(key) for key in args.key], args.allowed_signers)
     listed = require_whole(args.folder)
     print(f"{args.folder}: {len(listed)} files, all as listed; signed by {by}")
     return 0
 
 
-def _signer(sums: Path, signed: Path, key: str | None, allowed: Path | None) -> str:
+def _signer(folder: Path, keys: list[str], allowed: Path | None) -> str:
+    sums, signed = folder / SUMS, folder / SIGNATURE
     if allowed:
         return signature.verify(sums, signed, allowed)
     by = signature.signer(sums, signed)
-    trusted = key or _own()
-    if by != trusted:
+    trusted = frozenset(keys) or _known(folder)
+    if by not in trusted:
         raise signature.SignedByAnother(
-            f"{sums} is signed by {by}, not by {trusted or 'a key that is trusted here'}",
+            f"{sums} is signed by {by}, not by {_names(trusted)}",
             fingerprint=by,
             hint=f"when the publisher says that this is the key: golden verify … --key {by}",
         )
     return by
 
 
-def _own() -> str | None:
-    """The key that this host signs with, if it has one."""
+def _names(trusted: frozenset[str]) -> str:
+    return " or ".join(sorted(trusted)) or "a key that is trusted here"
+
+
+def _known(folder: Path) -> frozenset[str]:
+    """Whom this host trusts unasked: itself, and for what was pulled whom the pulls trusted."""
     workspace = Workspace.default()
     settings = load(workspace).settings
     key = workspace.keys / signature.KEY
     if settings.signing_key:
         key = signature.ensure_key(workspace, settings)
-    return signature.fingerprint(signature.public_key(key)) if key.exists() else None
+    own = {signature.fingerprint(signature.public_key(key))} if key.exists() else set()
+    pulled = folder.resolve().is_relative_to(workspace.pulled.resolve())
+    return frozenset(own) | (remembered(workspace) if pulled else frozenset())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import WrongUse
 
 SHOWN = 60
 
@@ -38,7 +38,7 @@ class Problem:
         return ": ".join(part for part in (str(self.place), self.path, self.text) if part)
 
 
-class DefinitionError(PipelineError):
+class DefinitionError(WrongUse):
     """All problems of all definitions, one a line."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.definitions.model import Settings
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import PipelineError, WrongUse
 from pipeline.foundation.files import write_bytes
 from pipeline.foundation.locks import lock
 from pipeline.foundation.paths import Workspace
@@ -30,6 +30,8 @@ KEY = "signing_ed25519"
 
 _SECONDS = 30.0
 _FINGERPRINT = re.compile(r"key (SHA256:[A-Za-z0-9+/]{43})")
+_PRINTED = re.compile(r"(SHA256:[A-Za-z0-9+/]{43})=?")
+_LARGEST_KEY = 64 << 10
 _PUBLIC = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}(?: .*)?")
 
 
@@ -106,6 +108,51 @@ def fingerprint(public: str) -> str:
         file = Path(folder) / "key.pub"
         file.write_text(f"{public}\n")
         return _ssh_keygen("-l", "-E", "sha256", "-f", file).output.split()[1]
+
+
+def named(key: str) -> str:
+    """The fingerprint of the key that somebody names: ``SHA256:…``, or a file with a public key.
+
+    Raises :class:`WrongUse` for everything else.
+    """
+    if found := _PRINTED.fullmatch(key):
+        return found[1]
+    if key.startswith("SHA256:"):
+        raise WrongUse(
+            f"{key} is no fingerprint",
+            hint="expected SHA256: and 43 letters and digits, as ssh-keygen -lf FILE prints them",
+        )
+    try:
+        return fingerprint(_public_line(key, Path(key).expanduser()))
+    except ProgramFailed:
+        raise _no_key(key) from None
+
+
+def _public_line(name: str, file: Path) -> str:
+    """The one line of a file with a public key."""
+    if not file.is_file():
+        raise WrongUse(
+            f"there is no key file {name}",
+            hint="name a file with an OpenSSH public key, or its fingerprint SHA256:…",
+        )
+    with file.open("rb") as opened:
+        text = opened.read(_LARGEST_KEY).decode(errors="replace")
+    if "PRIVATE KEY-----" in text:
+        raise WrongUse(f"{name} is a private key", hint=f"name its public half, such as {name}.pub")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    if NAMESPACE in text:
+        raise WrongUse(
+            f"{name} is a list of allowed signers", hint=f"say: --allowed-signers {name}"
+        )
+    if len(lines) != 1 or not _PUBLIC.fullmatch(lines[0]):
+        raise _no_key(name)
+    return " ".join(lines[0].split()[:2])
+
+
+def _no_key(name: str) -> WrongUse:
+    return WrongUse(
+        f"{name} is no public key of OpenSSH", hint='expected one line such as "ssh-ed25519 AAAA…"'
+    )
 
 
 def sign(file: Path, key: Path) -> Path:

@@ -42,16 +42,18 @@ class RolledBack(PipelineError):
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """Whom the user trusts, in their own words; these take the place of what is remembered."""
+    """Whom the user trusts, in their own words; these take the place of what is remembered.
 
-    keys: Sequence[Path] = ()
+    ``keys`` are files with a public key, or fingerprints, as :func:`signature.named` takes them.
+    """
+
+    keys: Sequence[str] = ()
     allowed: Path | None = None
     fingerprints: Sequence[str] = ()
 
     def accepted(self) -> frozenset[str]:
         """The fingerprints that were named, those of the keys among them."""
-        of_keys = {signature.fingerprint(signature.public_key(key)) for key in self.keys}
-        return frozenset({*self.fingerprints, *of_keys})
+        return frozenset({*self.fingerprints, *map(signature.named, self.keys)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,12 @@ class Memory:
         if not isinstance(known, dict):
             return cls()
         return cls(frozenset(known["fingerprints"]), known["serial"], known["catalog"])
+
+
+def remembered(workspace: Workspace) -> frozenset[str]:
+    """The fingerprints that pulls have trusted, whatever the store."""
+    known = (Memory.load(path) for path in sorted(workspace.trust.glob("*.json")))
+    return frozenset().union(*(memory.fingerprints for memory in known))
 
 
 class Trust:

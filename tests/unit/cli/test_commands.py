@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from pipeline.cli.main import COMMANDS, main
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import PipelineError, refused
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +49,90 @@ def test_the_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_unknown_image_is_one_clean_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "windows-12"]) == 1
+    assert main(["plan", "windows-12"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("golden: there is no image 'windows-12'")
     assert "windows-11" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plan", "nosuch"],
+        ["render", "nosuch", "--out", "x"],
+        ["trial", "nosuch"],
+        ["keep", "nosuch"],
+        ["refresh", "nosuch"],
+        ["purge", "nosuch"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_name_that_nothing_has_is_wrong_use_and_the_hint_says_the_names(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "'nosuch'" in said
+    assert "windows-11" in said
+
+
+def test_broken_definitions_are_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GOLDEN_IMAGES", "nosuch")
+    assert main(["plan"]) == 2
+    assert "nothing was run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "GOLDEN_OUTPUT"),
+        (errno.EDQUOT, "GOLDEN_OUTPUT"),
+        (errno.EACCES, "who owns it"),
+        (errno.EPERM, "who owns it"),
+        (errno.EROFS, "can be written to"),
+        (errno.ENOENT, "spelling"),
+        (errno.ENOTDIR, "a file and no folder"),
+        (errno.EISDIR, "name a file"),
+        (errno.EIO, ""),
+    ],
+    ids=lambda value: errno.errorcode.get(value, "") if isinstance(value, int) else "",
+)
+def test_what_the_system_refuses_is_one_sentence_that_names_the_file(
+    number: int, hint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("pipeline.cli.render.write_bytes", refuse)
+    assert main(["render", "rehearsal", "--out", "/a place"]) == 1
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("golden: /a place/rehearsal/")
+    assert first.endswith(f": {os.strerror(number)}")
+    assert len(rest) == (1 if hint else 0)
+    assert hint in "".join(rest)
+
+
+def test_a_folder_that_cannot_be_made_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "rehearsal", "--out", "/proc/x"]) == 1
+    assert capsys.readouterr().err.startswith("golden: /proc/x")
+
+
+@pytest.mark.parametrize("bug", [OSError("made up by a library"), KeyError("x"), ValueError("x")])
+def test_a_bug_keeps_its_traceback(bug: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object) -> None:
+        raise bug
+
+    monkeypatch.setattr("pipeline.cli.render.write_bytes", break_down)
+    with pytest.raises(type(bug)):
+        main(["render", "rehearsal", "--out", "/a place"])
+
+
+def test_a_rename_that_is_refused_names_both_ends() -> None:
+    error = OSError(errno.EXDEV, os.strerror(errno.EXDEV), b"/one", None, "/two")
+    assert refused(error).message == f"/one -> /two: {os.strerror(errno.EXDEV)}"
+    assert refused(OSError(errno.ENOSPC, "full")).message == "full"
 
 
 def test_rendering_needs_no_download_and_what_it_writes_passes_lint(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.definitions.model import Settings
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import PipelineError, WrongUse
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.process import run
 from pipeline.publishing import signature
@@ -157,3 +157,47 @@ def test_a_new_key_joins_the_allowed_and_replaces_none(tmp_path: Path) -> None:
 def test_a_line_is_made_of_public_keys_only(text: str) -> None:
     with pytest.raises(PipelineError, match="not a public key"):
         signature.allowed_signers_line(text)
+
+
+# How people name a key
+
+
+def test_a_key_is_named_by_a_file_whatever_it_is_called_or_by_its_fingerprint(
+    place: Path, tmp_path: Path
+) -> None:
+    public = place / "ours/output/keys" / f"{signature.KEY}.pub"
+    by = signature.fingerprint(" ".join(public.read_text().split()[:2]))
+    other = tmp_path / "the publisher"
+    other.write_text(f"# got by mail\n\n{public.read_text()}")
+    for key in (str(public), str(other), by, f"{by}="):
+        assert signature.named(key) == by
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "hint"),
+    [
+        (None, "there is no key file", "SHA256:…"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\n", "is a private key", "key.pub"),
+        ("ssh-ed25519 AAAA x", "is no public key", "ssh-ed25519 AAAA…"),
+        ("\0\1\2", "is no public key", "ssh-ed25519 AAAA…"),
+        ("", "is no public key", "ssh-ed25519 AAAA…"),
+        ("ssh-ed25519 AAAA\nssh-ed25519 AAAA", "is no public key", "ssh-ed25519 AAAA…"),
+        ('x namespaces="version@golden-windows" ssh-ed25519 AAAA', "allowed", "--allowed-signers"),
+    ],
+)
+def test_what_is_no_key_is_one_sentence_with_what_to_do(
+    tmp_path: Path, text: str | None, says: str, hint: str
+) -> None:
+    file = tmp_path / "key"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(WrongUse, match=says) as said:
+        signature.named(str(file))
+    assert hint in said.value.hint
+    assert "ssh-keygen" not in said.value.message
+
+
+@pytest.mark.parametrize("text", ["SHA256:", "SHA256:short", "SHA256:" + "!" * 43])
+def test_what_only_looks_like_a_fingerprint_is_told(text: str) -> None:
+    with pytest.raises(WrongUse, match="is no fingerprint"):
+        signature.named(text)

@@ -73,7 +73,8 @@ def test_each_way_to_name_the_key(world: World) -> None:
     allowed.write_text(signature.allowed_signers_line(signature.public_key(world.key)) + "\n")
     by = services.fingerprint(world.key)
     for anchors in (
-        Anchors(keys=(public,)),
+        Anchors(keys=(str(public),)),
+        Anchors(keys=(by,)),
         Anchors(allowed=allowed),
         Anchors(fingerprints=("SHA256:other", by)),
     ):

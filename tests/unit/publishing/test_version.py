@@ -27,6 +27,7 @@ from pipeline.publishing.version import (
     staging,
     unlisted,
 )
+from tests import services
 from tests.unit.publishing.samples import sample
 
 MORE = {"check-checks.json": b"[]", "consumers/run.sh": b"#!/bin/sh\n", "report.html": b"<p>"}
@@ -166,6 +167,7 @@ def test_golden_verify_trusts_whom_it_is_told(
     monkeypatch.setenv("GOLDEN_OUTPUT", str(tmp_path / "fresh"))
     by = signature.signer(made / SUMS, made / f"{SUMS}.sig")
     assert golden(made, "--key", by) == 0
+    assert golden(made, "--key", made.parents[2] / "keys" / f"{signature.KEY}.pub") == 0
     assert golden(made, "--allowed-signers", made.parents[1] / "allowed_signers") == 0
     assert f"signed by {by}" in capsys.readouterr().out
     assert golden(made) == signature.SignedByAnother.exit_code
@@ -183,3 +185,35 @@ def test_golden_verify_tells_what_is_wrong(version: Path, tmp_path: Path) -> Non
     (version / f"{SUMS}.sig").unlink()
     assert golden(version, "--key", by) == signature.NotSigned.exit_code
     assert golden(tmp_path / "nothing") == Damaged.exit_code
+
+
+def test_what_was_pulled_is_verified_by_whom_the_pull_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And only what was pulled: the same bytes elsewhere are a stranger's."""
+    key = services.signing_key(tmp_path)
+    folder = services.publish(tmp_path / "store", key)
+    monkeypatch.setenv("GOLDEN_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("GOLDEN_CACHE", str(tmp_path / "cache"))
+    public = key.with_suffix(".pub")
+    assert main(["pull", "toy", "--from", str(tmp_path / "store"), "--key", str(public)]) == 0
+    here = Path(capsys.readouterr().out.strip())
+    assert golden(here) == 0
+    assert golden(tmp_path / "store" / folder) == signature.SignedByAnother.exit_code
+    (here / "report.html").chmod(0o644)
+    (here / "report.html").write_text("changed")
+    assert golden(here) == Damaged.exit_code
+
+
+@pytest.mark.parametrize("command", [["pull", "toy"], ["images"]])
+@pytest.mark.parametrize("key", ["missing.pub", "SHA256:nonsense"])
+def test_a_key_that_is_none_is_wrong_use_everywhere(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    key: str,
+) -> None:
+    monkeypatch.setenv("GOLDEN_OUTPUT", str(tmp_path / "output"))
+    assert main([*command, "--from", str(tmp_path), "--key", key]) == 2
+    assert "hint:" in capsys.readouterr().err
