@@ -40,24 +40,39 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", help="the image to build")
     parser.add_argument("--report", type=Path, help="the file to write [output/trial-IMAGE.tar.gz]")
     parser.add_argument(
-        "--no-build", action="store_true", help="report what there is, without building"
+        "--no-build", action="store_true", help="report how the last build went, without building"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, then write the report, whatever came of it; 1 when the build has failed."""
+    """Build, then write the report, whatever came of it; 1 when the (last) build has failed."""
     workspace = Workspace.default()
     Build.of(args.image, load(workspace), workspace)  # says which images there are
-    before = _failures(workspace, args.image)
-    built, said = (True, "") if args.no_build else build_and_listen(workspace, args.image)
-    report: Path = args.report or workspace.output / f"trial-{args.image}.tar.gz"
-    failed = [folder for folder in _failures(workspace, args.image) if folder not in before]
     if args.no_build:
-        failed = before[-1:]
-    told = {"result.json": _json({"image": args.image, "built": built, "said": said})}
+        built, said, failed = _earlier(workspace, args.image)
+    else:
+        before = _failures(workspace, args.image)
+        built, said = build_and_listen(workspace, args.image)
+        failed = [folder for folder in _failures(workspace, args.image) if folder not in before]
+    report: Path = args.report or workspace.output / f"trial-{args.image}.tar.gz"
+    result = {"image": args.image, "built": built, "said": said, "earlier": args.no_build}
+    told = {"result.json": _json(result)}
     write(report.absolute(), told | contents(workspace, args.image, failed))
+    if args.no_build:
+        print(said)
     print(f"the report, without any secret, to send back: {report.absolute()}")
     return int(not built)
+
+
+def _earlier(workspace: Workspace, image: str) -> tuple[bool, str, list[Path]]:
+    """How the last build went: whether it made a version, in words, and a failure since then."""
+    found = [*_failures(workspace, image), *_newest(workspace.published / image)]
+    if not found:
+        return False, f"nothing was built now, and no build of {image} has come to an end here", []
+    last = max(found, key=lambda path: path.stat().st_mtime)
+    if last.parent == workspace.published / image:
+        return True, f"nothing was built now; the last build of {image} made {last.name}", []
+    return False, f"nothing was built now; the last build of {image} failed: {last.name}", [last]
 
 
 def contents(workspace: Workspace, image: str, failed: list[Path]) -> dict[str, bytes]:

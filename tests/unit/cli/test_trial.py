@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def test_a_success_is_told(
         "build/install/evidence/com1.log",
         f"version/{version.name}/manifest.json",
     }
-    assert json.loads(files["result.json"]) == {"image": IMAGE, "built": True, "said": ""}
+    result = json.loads(files["result.json"])
+    assert result == {"image": IMAGE, "built": True, "said": "", "earlier": False}
     assert json.loads(files["host.json"])[0]["found"] == "none here"
 
 
@@ -122,19 +124,46 @@ def test_a_file_with_a_secret_stays_here_and_is_named(
     assert "build/install/evidence/setupact.log" not in files
 
 
-def test_without_building_the_last_failure_is_told(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+FAILURE, VERSION = "install-20260101-101112", "26100.1-20260101.1"
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "words"),
+    [
+        ([], 1, "no build of windows-server-2025 has come to an end here"),
+        ([FAILURE], 1, f"the last build of windows-server-2025 failed: {FAILURE}"),
+        ([VERSION], 0, f"the last build of windows-server-2025 made {VERSION}"),
+        ([VERSION, FAILURE], 1, f"failed: {FAILURE}"),
+        ([FAILURE, VERSION], 0, f"made {VERSION}"),
+    ],
+)
+def test_without_building_it_is_told_how_the_last_build_went(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    order: list[str],
+    code: int,
+    words: str,
 ) -> None:
-    _write(workspace.failures(IMAGE) / "install-1" / "com1.log", "the last one")
     monkeypatch.setattr(trial, "build_and_listen", lambda *_: pytest.fail("it must not build"))
-    assert main(["trial", IMAGE, "--no-build"]) == 0
-    assert "failures/install-1/com1.log" in _read(workspace.output / f"trial-{IMAGE}.tar.gz")
+    for moment, name in enumerate(order):
+        place = workspace.failures(IMAGE) if name == FAILURE else workspace.published / IMAGE
+        _write(place / name / "manifest.json", "{}")
+        os.utime(place / name, (moment, moment))
+    assert main(["trial", IMAGE, "--no-build"]) == code
+    assert words in capsys.readouterr().out
+    files = _read(workspace.output / f"trial-{IMAGE}.tar.gz")
+    result = json.loads(files["result.json"])
+    assert (result["built"], result["earlier"]) == (code == 0, True)
+    assert words in result["said"]
+    failed = order[-1:] == [FAILURE]
+    assert any(name.startswith(f"failures/{FAILURE}/") for name in files) is failed
 
 
 def test_an_image_that_does_not_exist_is_said_before_anything_is_built(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["trial", "windows-12"]) == 1
+    assert main(["trial", "windows-12"]) == 2
     assert "there is no image 'windows-12'" in capsys.readouterr().err
 
 
