@@ -20,9 +20,11 @@ class MustStay(PipelineError):
 
 
 def is_remote(store: str) -> bool:
-    """Whether others can read there: anything with a scheme but ``file:``."""
-    scheme, found, _ = store.partition("://")
-    return bool(found) and scheme.lower() != "file"
+    """Whether others can read there: every place but a folder, as ``open_store`` tells them apart.
+
+    It takes no ``file://`` for a folder, so this does not either.
+    """
+    return "://" in store
 
 
 def require_may_leave(

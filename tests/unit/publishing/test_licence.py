@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pipeline.definitions.loader import load
 from pipeline.definitions.model import Image, Publish, Settings
+from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.publishing.licence import MustStay, is_remote, require_may_leave
+from pipeline.publishing.stores.directory import DirectoryStore
+from pipeline.publishing.stores.opening import open_store
 
 OCI = "oci://registry.example/windows"
 ACCEPTED = Settings(accept_eula=True)
@@ -22,7 +26,7 @@ def said(**words: bool) -> Image:
 
 
 @pytest.mark.parametrize("image", [WINDOWS, REHEARSAL])
-@pytest.mark.parametrize("store", ["/srv/images", "a folder", "file:///srv/images"])
+@pytest.mark.parametrize("store", ["/srv/images", "a folder", "//server/share"])
 def test_a_folder_takes_everything(image: Image, store: str) -> None:
     require_may_leave(image, Settings(), store)
 
@@ -62,3 +66,13 @@ def test_what_is_remote() -> None:
     assert is_remote("oci://x/y")
     assert not is_remote("/srv/a b")
     assert not is_remote("//server/share")
+
+
+@pytest.mark.parametrize("place", ["/srv/a b", "file:///srv/images", "FILE://x/y", "oci://x/y"])
+def test_what_counts_as_a_folder_is_opened_as_one(place: str, tmp_path: Path) -> None:
+    """And nothing else is: the gate and the store's opening read a place in one way."""
+    try:
+        folder = isinstance(open_store(place, tmp_path, lambda _: None), DirectoryStore)
+    except PipelineError:
+        folder = False
+    assert folder is not is_remote(place)
