@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import suppress
 
-from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.errors import PipelineError, WrongUse
 from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.foundation.process import start_detached
 from pipeline.foundation.progress import Progress
@@ -36,7 +36,7 @@ STOPPED_WITHIN = 4 * 3600.0
 def home_of(workspace: Workspace, name: str | None, wanted: str | None) -> Home:
     """The home of the instance: called as asked, else as its image."""
     if name is None and wanted is None:
-        raise PipelineError("name an image, or with --name an instance that exists")
+        raise WrongUse("name an image, or with --name an instance that exists")
     if name is None:
         # Not looked for yet: the instance may be there although its image is not.
         words = str(wanted)

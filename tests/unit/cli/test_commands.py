@@ -76,6 +76,11 @@ def test_a_name_that_nothing_has_is_wrong_use_and_the_hint_says_the_names(
     assert "windows-11" in said
 
 
+def test_a_launch_of_nothing_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["launch"]) == 2
+    assert "name an image" in capsys.readouterr().err
+
+
 def test_broken_definitions_are_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
