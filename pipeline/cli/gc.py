@@ -10,6 +10,7 @@ from pipeline.foundation.paths import Workspace, shown
 from pipeline.foundation.progress import Progress, reporter
 from pipeline.foundation.units import human_bytes
 from pipeline.publishing import catalog, gc
+from pipeline.publishing.marks import Mark, everywhere, set_marks
 from pipeline.publishing.pull import Wanted
 from pipeline.publishing.stores.base import writable
 from pipeline.publishing.stores.opening import open_store
@@ -34,7 +35,10 @@ def run(args: argparse.Namespace) -> int:
     publisher = Publisher.of(workspace, definitions.settings)
     for text, pinned in ((args.pin, True), (args.unpin, False)):
         if text:
-            _pin(publisher, text, pinned=pinned)
+            wanted = Wanted.parse(text)
+            done = "pinned" if pinned else "no longer pinned"
+            mark = Mark(wanted.image, wanted.version, done, pinned=pinned)
+            set_marks(mark, everywhere(definitions.settings), publisher, reporter("gc"))
     if args.pin or args.unpin:
         return 0
     keep = {name: image.publish.keep for name, image in definitions.images.items()}
@@ -53,15 +57,6 @@ def run(args: argparse.Namespace) -> int:
     for place in filled_from_here(definitions.settings):
         _store(place, publisher, keep, (used, kept), dry_run=args.dry_run, progress=reporter("gc"))
     return 0
-
-
-def _pin(publisher: Publisher, text: str, *, pinned: bool) -> None:
-    wanted = Wanted.parse(text)
-    catalog.change(
-        publisher.workspace.catalog,
-        lambda before: catalog.mark(before, wanted.image, wanted.version, pinned=pinned),
-        publisher.sign,
-    )
 
 
 def _store(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,7 @@ def test_the_policy_and_a_dry_run(workspace: Workspace, capsys: pytest.CaptureFi
     overlay(workspace, folders[0] / "disk.qcow2")
     assert main(["gc", "--pin", f"{IMAGE}@26100.1-20261123.2"]) == 0
     before = everything(workspace)
+    capsys.readouterr()
     assert main(["gc", "--dry-run"]) == 0
     assert everything(workspace) == before
     said = capsys.readouterr().out
@@ -149,3 +151,32 @@ def test_stores_are_kept_by_the_same_policy(
     assert newest is not None
     assert newest.version.endswith(".5")
     assert signature.signer(store / catalog.INDEX, store / catalog.SIGNATURE)
+
+
+def test_a_pin_reaches_every_store_and_holds_on_a_host_that_knows_nothing(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = [tmp_path / "first", tmp_path / "second"]
+    monkeypatch.setenv("GOLDEN_STORES", ", ".join(map(str, stores)))
+    for number in range(1, 6):
+        publish(workspace, number)
+        assert main(["push", f"{IMAGE}@26100.1-20261123.{number}"]) == 0
+    assert main(["gc", "--pin", f"{IMAGE}@26100.1-20261123.1"]) == 0
+    runner = tmp_path / "a fresh runner"
+    shutil.copytree(workspace.keys, runner / "keys")
+    monkeypatch.setenv("GOLDEN_OUTPUT", str(runner))
+    monkeypatch.setenv("GOLDEN_CACHE", str(runner / "cache"))
+    assert main(["gc"]) == 0
+    for store in stores:
+        assert [path.name[-1] for path in sorted(store.glob("rehearsal/*"))] == [*"1345"]
+    assert main(["gc", "--unpin", f"{IMAGE}@26100.1-20261123.1"]) == 0
+    assert main(["gc"]) == 0
+    for store in stores:
+        assert [path.name[-1] for path in sorted(store.glob("rehearsal/*"))] == [*"345"]
+
+
+def test_a_pin_of_what_no_catalog_lists_is_told(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gc", "--pin", f"{IMAGE}@26100.1-20261123.9"]) == 1
+    assert "no catalog lists 26100.1-20261123.9" in capsys.readouterr().err
