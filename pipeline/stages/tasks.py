@@ -125,15 +125,23 @@ def _built(image: str) -> None:
 
 
 def _fill_stores(build: Build, entry: catalog.Entry) -> None:
-    """Bring the version to stores of the settings that lack it: one failed, or was added since."""
+    """Bring the version to stores of the settings that lack it: one failed, or was added since.
+
+    One that was withdrawn in any of them, by whomever, is offered to no other.
+    """
     from pipeline.publishing.stores.push import Publisher, filled_from_here, push_all
 
     shelves.stocked.cache_clear()  # publishing has just been there
-    image, workspace = build.image, build.workspace
-    places = filled_from_here(build.settings)
-    if any(not shelves.find(p, workspace, image.name, entry.build_id) for p in places):
-        publisher = Publisher.of(workspace, build.settings)
-        push_all(image, entry, publisher, reporter(f"publish:{image.name}"))
+    image, workspace, stores = build.image, build.workspace, build.settings.stores
+    progress = reporter(f"publish:{image.name}")
+    there = {p: shelves.stocked(p, workspace).find(image.name, entry.version) for p in stores}
+    if withdrawn := [place for place, found in there.items() if found and found.yanked]:
+        progress.event(
+            f"{image.name} {entry.version} was withdrawn in {', '.join(withdrawn)}, and is offered "
+            f"to no store; golden yank {image.name} {entry.version} withdraws it here, too"
+        )
+    elif any(there[place] is None for place in filled_from_here(build.settings)):
+        push_all(image, entry, Publisher.of(workspace, build.settings), progress)
 
 
 def _pytest(name: str) -> None:

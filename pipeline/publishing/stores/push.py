@@ -8,7 +8,7 @@ trusted key signed it: whoever signs vouches for all of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.definitions.model import Image, Settings
@@ -69,16 +69,25 @@ def push(
     files = {name: path for name, path in sorted(files.items()) if path.is_file()}
     if entry.disk not in files:
         raise PipelineError(f"{folder}: has no {entry.disk}", hint="publish the version anew")
+    verified(store, trust)  # a store that is not the one we know gets no gigabytes either
     store.push(entry.key, files, progress, disk=entry.disk)
     after = change(store, trust, publisher, lambda catalog: _listed(catalog, entry), progress)
     newest = after.newest(entry.image)
     if newest and newest.version == entry.version:
         store.point(entry.key)
-    progress.event(f"{entry.image} {entry.version} is in {store.title}")
+    there = after.find(entry.image, entry.version)
+    still = ", where it is withdrawn" if there and there.yanked else ""
+    progress.event(f"{entry.image} {entry.version} is in {store.title}{still}")
 
 
 def _listed(catalog: Catalog, entry: Entry) -> Catalog:
-    return catalog if catalog.find(entry.image, entry.version) == entry else catalog.having(entry)
+    """The catalog with ``entry``, which keeps the marks it has there: only who set them ends them.
+
+    Somebody may have withdrawn or pinned the version in the store alone.
+    """
+    there = catalog.find(entry.image, entry.version) or entry
+    kept = replace(entry, yanked=entry.yanked or there.yanked, pinned=entry.pinned or there.pinned)
+    return catalog if catalog.find(entry.image, entry.version) == kept else catalog.having(kept)
 
 
 def _gate(place: str, image: Image, entry: Entry, settings: Settings, folder: Path) -> None:

@@ -13,10 +13,11 @@ from pipeline.definitions.loader import load
 from pipeline.definitions.model import Image, Settings
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
-from pipeline.foundation.progress import Silent
+from pipeline.foundation.progress import Lines, Silent
 from pipeline.publishing import catalog
 from pipeline.publishing.catalog import Catalog, Entry
 from pipeline.publishing.licence import MustStay
+from pipeline.publishing.marks import Mark, set_marks
 from pipeline.publishing.signature import SignedByAnother
 from pipeline.publishing.stores.base import ReadOnly, Waiting, writable
 from pipeline.publishing.stores.directory import DirectoryStore
@@ -152,6 +153,43 @@ def test_one_store_that_fails_does_not_keep_the_others_from_theirs(
     with pytest.raises(SignedByAnother) as refused:
         push_to("foreign", images["rehearsal"], entry, publisher, Silent())
     assert "signing_key" in refused.value.hint
+
+
+@pytest.mark.parametrize("marks", [{"yanked": True}, {"pinned": True}])
+def test_marks_that_only_the_store_has_outlive_another_push(
+    publisher: Publisher, images: dict[str, Image], marks: dict[str, bool]
+) -> None:
+    entry = publish(publisher, "rehearsal", rehearsal=True)
+    push_to("store", images["rehearsal"], entry, publisher, Silent())
+    set_marks(Mark("rehearsal", entry.version, "so", **marks), ["store"], publisher, Silent())
+    push_to("store", images["rehearsal"], entry, publisher, Silent())
+    index = publisher.workspace.root / "store" / catalog.INDEX
+    assert catalog.load(index).find("rehearsal", entry.version) == replace(entry, **marks)
+    ends = Mark("rehearsal", entry.version, "so", **dict.fromkeys(marks, False))
+    set_marks(ends, ["store"], publisher, Silent())
+    assert catalog.load(index).find("rehearsal", entry.version) == entry
+
+
+def test_a_version_withdrawn_here_arrives_withdrawn(
+    publisher: Publisher, images: dict[str, Image], capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = publish(publisher, "rehearsal", rehearsal=True)
+    push_to("store", images["rehearsal"], entry, publisher, Silent())
+    push_to("store", images["rehearsal"], replace(entry, yanked=True), publisher, Lines("push"))
+    index = publisher.workspace.root / "store" / catalog.INDEX
+    assert catalog.load(index).newest("rehearsal") is None
+    assert "where it is withdrawn" in capsys.readouterr().out
+
+
+def test_a_store_that_is_refused_gets_no_files(
+    publisher: Publisher, images: dict[str, Image]
+) -> None:
+    store = publisher.workspace.root / "foreign"
+    services.publish(store, services.signing_key(publisher.workspace.root))
+    entry = publish(publisher, "rehearsal", rehearsal=True)
+    with pytest.raises(SignedByAnother):
+        push_to("foreign", images["rehearsal"], entry, publisher, Silent())
+    assert not (store / "rehearsal").exists()
 
 
 class Sleepy(DirectoryStore):
