@@ -31,7 +31,7 @@ COMMANDS = {
     "render": "write an image's answer files and plans, without any download",
     "rehearsal": "make the stand-in medium that needs no Windows",
     "pull": "bring a prebuilt image here from a store, verified",
-    "images": "list the published versions, of this host or of a store",
+    "images": "list the versions of this host, built or pulled, or those of a store",
     "push": "bring a published version to a store",
     "yank": "withdraw a published version, or offer it again",
     "gc": "remove versions beyond those to keep, and what killed runs left behind",
