@@ -83,9 +83,14 @@ class Entry:
         return order(self.version, self.built_at)
 
 
-def order(version: str, built_at: str) -> tuple[str, tuple[int, ...]]:
-    """Versions in the order they were built: by day, then by number, as a day's counter is one."""
-    return built_at[:10], tuple(int(number) for number in re.findall(r"\d+", version))
+def order(version: str, built_at: str = "") -> tuple[str, tuple[int, ...]]:
+    """Versions in the order they were built: by day, and then by the day's counter.
+
+    An image has one counter a day, whichever Windows builds it is made from (``version_of``). The
+    name says the day, too; ``built_at`` is for versions that others named.
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version))
+    return built_at[:10], numbers[-2:] + numbers[:-2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,13 +296,11 @@ def superfluous(entries: Sequence[Entry], keep: int) -> list[Entry]:
     """The versions beyond the newest ``keep`` good ones; never one that is pinned or the newest.
 
     A version that was yanked does not count among those kept, and goes when it is older than the
-    newest good one.
+    newest good one. So the last of all stays, and with it the number after which the next is named.
     """
     good = [entry for entry in entries if not entry.yanked]
-    kept = {entry.version for entry in good[-max(keep, 1) :]}
-    newest = good[-1] if good else entries[-1] if entries else None
-    return [
-        entry
-        for entry in entries
-        if entry.version not in kept and not entry.pinned and entry is not newest
-    ]
+    if not good:
+        return []
+    kept = good[-max(keep, 1) :]
+    older = entries[: entries.index(good[-1])]
+    return [entry for entry in older if entry not in kept and not entry.pinned]

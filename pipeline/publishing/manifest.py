@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +51,18 @@ def utc(moment: datetime.datetime) -> str:
 
 
 def version_of(build: str, day: datetime.date, folder: Path, listed: Iterable[str] = ()) -> str:
-    """The next free version: Windows build, day, and a counter, as ``26100.32230-20261123.1``.
+    """The next version: Windows build, day, and a counter, as ``26100.32230-20261123.1``.
 
-    What lies in ``folder`` is taken, and so is every version ``listed`` in a catalog: a name that
-    was published once never means anything else.
+    The counter follows the highest of that day, among what lies in ``folder`` and what catalogs
+    list (``listed``), whatever the Windows build: a name that was published once never means
+    anything else, and a later version is never taken for an older one. What was removed is no
+    longer counted, and need not be: the day's last version always stays.
     """
-    stem = f"{build}-{day:%Y%m%d}"
-    taken = {*listed, *(path.name for path in folder.glob(f"{stem}.*"))}
-    return next(name for n in range(1, 10_000) if (name := f"{stem}.{n}") not in taken)
+    counted = re.compile(rf"-{day:%Y%m%d}\.(\d+)")
+    there = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    found = (counted.search(name) for name in (*listed, *there))
+    highest = max((int(match[1]) for match in found if match), default=0)
+    return f"{build}-{day:%Y%m%d}.{highest + 1}"
 
 
 def licence(facts: MediaFacts, built: datetime.datetime, *, rehearsal: bool) -> dict[str, Any]:

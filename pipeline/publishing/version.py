@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json, sha256_file, write_bytes, write_json
 from pipeline.machine import image as qemu_img
+from pipeline.publishing.catalog import order
 from pipeline.publishing.manifest import DISK, Disk, require_valid
 from pipeline.publishing.signature import SUFFIX
 
@@ -147,12 +148,17 @@ def staging(published: Path, image: str, identifier: str) -> Iterator[Path]:
 
 
 def unlisted(folder: Path, build_id: str, listed: Collection[str]) -> Path | None:
-    """A whole version of this very build that no catalog lists: its run was killed just before."""
-    for path in sorted(folder.glob(f"*/{MANIFEST}")):
+    """A whole version of this very build that no catalog lists: its run was killed just before.
+
+    Only one that is later than all that are ``listed``: an earlier one was listed, perhaps
+    withdrawn, and is left behind by its removal.
+    """
+    last = max((order(version) for version in listed), default=order(""))
+    for path in sorted(folder.glob(f"[!.]*/{MANIFEST}")):
         found = read_json(path)
         if not isinstance(found, dict) or found.get("build_id") != build_id:
             continue
-        if path.parent.name not in listed and not path.parent.name.startswith("."):
+        if order(path.parent.name) > last:
             with contextlib.suppress(Damaged):
                 require_whole(path.parent)
                 return path.parent

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.definitions.model import Edition, MediaFacts
 from pipeline.foundation.errors import PipelineError
-from pipeline.publishing.catalog import Entry, add, find, load, present
+from pipeline.publishing.catalog import Entry, add, find, load, order, present
 from pipeline.publishing.manifest import licence, version_of
 
 ENTRY = Entry(
@@ -86,10 +86,20 @@ def test_a_foreign_file_is_not_overwritten(tmp_path: Path, text: str) -> None:
     assert path.read_text() == text
 
 
-def test_the_counter_of_a_day_is_the_next_free_one(tmp_path: Path) -> None:
-    assert version_of("26100.1", DAY, tmp_path) == "26100.1-20261123.1"
+def test_the_counter_of_a_day_follows_the_highest(tmp_path: Path) -> None:
+    assert version_of("26100.1", DAY, tmp_path / "none") == "26100.1-20261123.1"
     (tmp_path / "26100.1-20261123.1").mkdir()
     assert version_of("26100.1", DAY, tmp_path) == "26100.1-20261123.2"
+    (tmp_path / ".26100.1-20261123.9.gone.part").mkdir()  # .1 to .8 were removed before it
+    assert version_of("26100.1", DAY, tmp_path) == "26100.1-20261123.10"
+    listed = ["26100.1-20261123.11", "26100.1-20261122.40"]
+    assert version_of("26100.1", DAY, tmp_path, listed) == "26100.1-20261123.12"
+    assert version_of("26100.2", DAY, tmp_path, listed) == "26100.2-20261123.12"
+
+
+def test_a_day_has_one_counter_also_when_the_windows_build_goes_back() -> None:
+    names = ["26200.1-20261123.1", "26100.1-20261123.2", "26200.1-20261123.3"]
+    assert sorted(names, key=lambda name: order(name, ENTRY.built_at)) == names
 
 
 def test_the_clock_of_evaluation_media() -> None:

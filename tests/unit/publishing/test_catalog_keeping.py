@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
-from pipeline.publishing import catalog, signature
+from pipeline.publishing import catalog, gc, signature
 from pipeline.publishing.catalog import Catalog, Entry, mark, parse, superfluous
+from pipeline.publishing.manifest import version_of
 from pipeline.publishing.stores import index as stocked
 from pipeline.publishing.stores.directory import DirectoryStore
 from pipeline.publishing.trust import Anchors, Trust
@@ -38,11 +40,31 @@ def test_what_is_kept(numbers: list[int], yanked: set[int], pinned: set[int], ke
     assert all(one in left for one in found if one.pinned)
     assert good[-keep:] == [one for one in left if not one.yanked and one in good[-keep:]]
     assert left or not found  # something always stays
+    assert good or not gone
+    for one in gone:
+        assert one.order() < good[-1].order()
+        assert one.yanked or one not in good[-keep:]
     if good:
-        assert good[-1] in left
-        assert {one for one in left if not one.pinned} == set(good[-keep:]) - {
-            one for one in good[-keep:] if one.pinned
-        }
+        older = found[: found.index(good[-1])]
+        assert all(one in gone for one in older if one.yanked and not one.pinned)
+
+
+@given(st.lists(st.sampled_from(["build", "yank", "gc"]), max_size=30), st.integers(1, 3))
+def test_no_name_is_given_twice_and_none_goes_back(acts: list[str], keep: int) -> None:
+    """Built, withdrawn and collected in any order, on one day and on one host."""
+    found, given = Catalog(), list[str]()
+    day = datetime.date(2026, 11, 23)
+    for act in acts:
+        now = found.entries("toy")
+        if act == "build":
+            given.append(version_of("26100.1", day, Path("/nonexistent"), [e.version for e in now]))
+            found = found.having(services.entry(given[-1]))
+        elif act == "yank" and found.newest("toy"):
+            found = mark(found, "toy", now[-1].version, yanked=True)
+        elif act == "gc":
+            found = gc.without(found, superfluous(now, keep))
+        assert len(set(given)) == len(given)
+        assert not given or found.entries("toy")[-1].version == given[-1]
 
 
 @given(NAMES, st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)))

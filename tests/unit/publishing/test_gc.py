@@ -143,14 +143,18 @@ def test_stores_are_kept_by_the_same_policy(
     assert main(["gc", "--dry-run"]) == 0
     assert len(list(store.glob("rehearsal/*"))) == 6
     assert main(["gc"]) == 0
-    assert [path.name[-1] for path in sorted(workspace.published.glob("*/2*"))] == [*"2345"]
-    assert [path.name[-1] for path in sorted(store.glob("rehearsal/*"))] == [*"12345"]
+    assert [path.name[-1] for path in sorted(workspace.published.glob("*/2*"))] == [*"23456"]
+    assert [path.name[-1] for path in sorted(store.glob("rehearsal/*"))] == [*"123456"]
     found = catalog.load(store / catalog.INDEX)
     assert found.serial > 0
     newest = found.newest(IMAGE)
     assert newest is not None
     assert newest.version.endswith(".5")
     assert signature.signer(store / catalog.INDEX, store / catalog.SIGNATURE)
+    publish(workspace, 7)  # what was withdrawn is older than the newest good one from now on
+    assert main(["push", f"{IMAGE}@26100.1-20261123.7"]) == 0
+    assert main(["gc"]) == 0
+    assert [path.name[-1] for path in sorted(store.glob("rehearsal/*"))] == [*"12457"]
 
 
 def test_a_pin_reaches_every_store_and_holds_on_a_host_that_knows_nothing(

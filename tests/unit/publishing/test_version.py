@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def version(made: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "version"
+    folder = tmp_path / "toy" / made.name
     shutil.copytree(made, folder)
     for path in folder.rglob("*"):
         path.chmod(0o755)
@@ -95,8 +95,16 @@ def test_a_version_that_a_killed_run_did_not_list_is_found_again(version: Path) 
     assert unlisted(version.parent, build, set()) == version
     assert unlisted(version.parent, build, {version.name}) is None
     assert unlisted(version.parent, "another", set()) is None
+    assert unlisted(version.parent, build, {"1-20261123.7"}) == version
     (version / "disk.qcow2").write_bytes(b"evil")
     assert unlisted(version.parent, build, set()) is None
+
+
+def test_what_a_removal_left_is_not_offered_again(version: Path) -> None:
+    """It was listed once, perhaps withdrawn, and is older than what is listed now."""
+    build = json.loads((version / "manifest.json").read_text())["build_id"]
+    for later in ("1-20261124.2", "1-20261125.1", "0-20261124.2"):
+        assert unlisted(version.parent, build, {"1-20261123.1", later}) is None
 
 
 def change(path: Path) -> None:
