@@ -34,7 +34,8 @@ from pipeline.machine.sidecars import (
 )
 
 SMALLEST_DISK = 4 << 30  # a rehearsal and what it is made from
-WINDOWS_DISK = 40 << 30
+# The medium, the disks of all stages, and a finished version beside the last one.
+WINDOWS_DISK = 60 << 30
 WINDOWS_MEMORY = 6 << 30
 YEARS = 365 * 86400.0
 # What every machine of ours has; the package is that of QEMU itself.

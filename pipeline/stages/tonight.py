@@ -2,11 +2,11 @@
 
 Goes in: a build with the day it is decided on, receipts, and the catalogs. Comes out: reasons.
 
-An evaluation's clock starts when Windows is installed, so an image that is about to expire is
-rebuilt from install on: publishing the old disk again would not turn the clock back. Its inputs and
-ids stay what they are, because nothing that goes in has changed; what is not good any more is the
-product. That needs no memory: the day, the receipt of install and the catalog decide, so that every
-runner decides the same.
+An evaluation's days are counted from the installation of Windows (docs/nightly.md says why), so an
+image that is about to expire is rebuilt from install on: publishing the old disk again would not
+turn the clock back. Its inputs and ids stay what they are, because nothing that goes in has
+changed; what is not good any more is the product. That needs no memory: the day, the receipt of
+install and the catalog decide, so that every runner decides the same.
 """
 
 from __future__ import annotations
