@@ -26,6 +26,7 @@ from pipeline.inputs.fetch_types import (
     HttpError,
     Limits,
     Mismatch,
+    OtherSize,
     Undelivered,
 )
 from pipeline.inputs.fetch_urls import shown_url
@@ -161,7 +162,7 @@ class Download:
         """Refuse an answer that can't be the artifact, or can't continue the part."""
         where, size = shown_url(url), self.pin.size
         if size is not None and answer.total not in (None, size):
-            raise HttpError(
+            raise OtherSize(
                 f"{where}: offers {answer.total} bytes, {self.authority} says {size}",
                 hint="the file behind the URL was replaced, or it is another one than was pinned",
             )

@@ -44,6 +44,10 @@ class Mismatch(HttpError):
     """A file came whole, and it is another than its digest says."""
 
 
+class OtherSize(HttpError):
+    """What is offered has another length than the file that is wanted."""
+
+
 class Undelivered(PipelineError):
     """No mirror delivered; ``said`` is what each of them answered."""
 

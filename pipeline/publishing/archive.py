@@ -3,6 +3,9 @@
 In: a folder and what is expected of its files (name, size, digest). Out: ``tar`` in ``zstd``. Going
 back, every byte is held against what is expected before the folder is anybody's: an archive can
 write no other name, no longer file and no other content.
+
+An archive of ours has plain headers only, one block a file. What has others is refused unread: an
+extended header may claim any length, and a library that follows it takes that much memory.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from pipeline.foundation.files import replacing, sha256_file
 # Level 3 packs a disk as fast as a network takes it; more costs time for a few per cent.
 LEVEL = 3
 CHUNK = 1 << 20
+BLOCK = tarfile.BLOCKSIZE
 LARGEST_WINDOW = 1 << 27
 """Bytes of memory that an archive may ask for to be unpacked."""
 
@@ -52,7 +56,8 @@ def pack(folder: Path, members: Sequence[Member], target: Path) -> None:
         replacing(target) as part,
         part.open("wb") as raw,
         packer.stream_writer(raw) as stream,
-        tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        # The form whose plain header has room for the size of any disk.
+        tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as tar,
     ):
         for member in members:
             _add(tar, folder / member.path, member)
@@ -73,38 +78,54 @@ def unpack(archive: Path, members: Sequence[Member], folder: Path) -> None:
     missing = {member.path: member for member in members}
     unpacker = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
     try:
-        with (
-            archive.open("rb") as raw,
-            unpacker.stream_reader(raw) as stream,
-            tarfile.open(fileobj=stream, mode="r|") as tar,
-        ):
-            for entry in tar:
-                _extract(tar, entry, missing.pop(entry.name, None), folder)
-    except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
+        with archive.open("rb") as raw, unpacker.stream_reader(raw) as stream:
+            while entry := _entry(stream):
+                _extract(stream, entry, missing.pop(entry.name, None), folder)
+    except (zstandard.ZstdError, tarfile.TarError, EOFError, ValueError) as error:
         raise ArchiveRefused(f"{archive.name} is damaged: {error}") from error
     if missing:
         raise ArchiveRefused(f"{archive.name} lacks {', '.join(sorted(missing))}")
 
 
+def _entry(stream: IO[bytes]) -> tarfile.TarInfo | None:
+    """The next header; None at the end, which is a block of zeros."""
+    block = _exactly(stream, BLOCK)
+    if not any(block):
+        return None
+    return tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+
+
+def _exactly(stream: IO[bytes], count: int) -> bytes:
+    data = b""
+    while len(data) < count and (more := stream.read(count - len(data))):
+        data += more
+    if len(data) < count:
+        raise EOFError("it ends too early")
+    return data
+
+
 def _extract(
-    tar: tarfile.TarFile, entry: tarfile.TarInfo, member: Member | None, folder: Path
+    stream: IO[bytes], entry: tarfile.TarInfo, member: Member | None, folder: Path
 ) -> None:
-    source = tar.extractfile(entry) if entry.isreg() else None
-    if member is None or source is None or entry.size != member.size:
+    plain = entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+    if member is None or not plain or entry.size != member.size:
         raise ArchiveRefused(
             f"the archive holds {entry.name!r} ({entry.size} bytes), which differs"
         )
     path = folder / member.path
     # A key among the files is nobody else's from its first byte on.
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as target:
-        _require(member, entry.size, _copy(source, target))
+        _require(member, entry.size, _copy(stream, target, member.size))
+    _exactly(stream, -member.size % BLOCK)
     path.chmod(entry.mode & 0o777)
 
 
-def _copy(source: IO[bytes], target: IO[bytes]) -> str:
-    """Copy and hash in one go; runs of zero bytes become holes."""
-    digest = hashlib.sha256()
-    while chunk := source.read(CHUNK):
+def _copy(source: IO[bytes], target: IO[bytes], size: int) -> str:
+    """Copy ``size`` bytes and hash them in one go; runs of zero bytes become holes."""
+    digest, left = hashlib.sha256(), size
+    while left:
+        chunk = _exactly(source, min(CHUNK, left))
+        left -= len(chunk)
         digest.update(chunk)
         if chunk.count(0) == len(chunk):
             target.seek(len(chunk), 1)

@@ -8,19 +8,22 @@ layer, a lease in the store keeps others from making it too: they wait and then 
 
 A layer holds what its stage's folder holds, the build's key included, which opens nothing that was
 sealed: who can read the store can log in to unsealed guests of that build. Nothing in it is
-believed: the id must be that of the inputs, and every file must be what the receipt says. With
-``signing_key`` in the settings a layer must be signed by that key, too.
+believed: the id must be that of the inputs, and every file must be what the receipt says. That it
+was a build host that made it only a signature says: with ``signing_key`` in the settings a layer
+must be signed by that key.
+
+A layer is refused when it is bad, and passed over when this host could not find out: a network that
+fails and a full disk say nothing about it. Only a bad one is ever replaced.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,53 +34,29 @@ from pipeline.foundation.units import human_bytes
 from pipeline.machine import image as qemu_img
 from pipeline.machine.image import require_space
 from pipeline.stages.build import Build
+from pipeline.stages.layer import (
+    ARCHIVE,
+    DOCUMENT,
+    LARGEST_DOCUMENT,
+    SIGNATURE,
+    Layer,
+    LayerRefused,
+)
 from pipeline.stages.plan import Examined
-from pipeline.stages.receipts import Output, Receipt, stage_id
+from pipeline.stages.receipts import Output, Receipt
 
-DOCUMENT = "layer.json"
-SIGNATURE = f"{DOCUMENT}.sig"
-ARCHIVE = "layer.tar.zst"
-LARGEST_DOCUMENT = 1 << 20
+__all__ = ["ARCHIVE", "DISK", "DOCUMENT", "LAYERED", "SIGNATURE", "Layer", "LayerRefused"]
+
 LAYERED = ("install", "provision")
 """The stages worth sharing, the lower one first: a disk, and the layer on top of it."""
 DISK = "disk.qcow2"
 # A folder on a share answers with the system's own errors.
 _FAILURES = (PipelineError, OSError)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class LayerRefused(PipelineError):
-    """What the store has under a stage's id is not what it should be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A layer as the store describes it."""
-
-    archive: Output
-    receipt: Receipt
-
-    def data(self) -> dict[str, Any]:
-        """``layer.json``."""
-        return {"schema": 1, "archive": asdict(self.archive), "receipt": asdict(self.receipt)}
-
-    @classmethod
-    def of(cls, data: Any, item: Examined) -> Layer:
-        """Read ``layer.json`` for the stage ``item``; raises :class:`LayerRefused`."""
-        try:
-            body = {1: data["receipt"]}[data["schema"]]
-            outputs = tuple(Output(**output) for output in body["outputs"])
-            layer = cls(Output(**data["archive"]), Receipt(**body | {"outputs": outputs}))
-        except (TypeError, KeyError):
-            raise LayerRefused(f"{DOCUMENT} is none that this version understands") from None
-        receipt = layer.receipt
-        if (receipt.stage, receipt.id) != (item.stage.name, item.id):
-            raise LayerRefused(f"{DOCUMENT} is that of another layer: {receipt.id}")
-        if stage_id(receipt.inputs) != item.id:
-            raise LayerRefused(f"{DOCUMENT} names inputs that its id does not stand for")
-        if not all(_NAME.fullmatch(output.path) for output in (layer.archive, *outputs)):
-            raise LayerRefused(f"{DOCUMENT} names files that no stage makes")
-        return layer
+_GONE = (404, 410)
+# What this process knows of layers by their keys: those that turned out to be bad when they were
+# pulled, and those that no other host makes or replaces meanwhile.
+_bad: dict[str, Layer] = {}
+_held: set[str] = set()
 
 
 def place(build: Build, stage: str) -> str:
@@ -120,6 +99,8 @@ def alone(build: Build, item: Examined, progress: Progress) -> Iterator[None]:
             _require_may_leave(build)
             store = stack.enter_context(_opened(build, progress))
             stack.enter_context(store.lease(_key(item), waiting))
+            _held.add(_key(item))
+            stack.callback(_held.discard, _key(item))
         except MustStay:
             raise
         except _FAILURES as error:
@@ -175,14 +156,18 @@ def fits(build: Build, item: Examined, layer: Layer) -> bool:
 
 
 def _described(build: Build, item: Examined, store: Any) -> Layer | None:
-    data = store.read(_key(item), DOCUMENT, LARGEST_DOCUMENT)
-    if data is None:
-        return None
-    _require_signed(build, data, store.read(_key(item), SIGNATURE, LARGEST_DOCUMENT))
+    """The layer as the store has it now; raises :class:`LayerRefused` for a bad one."""
+    from pipeline.publishing.stores.base import Odd
+
     try:
-        return Layer.of(json.loads(data), item)
-    except ValueError:
-        raise LayerRefused(f"{DOCUMENT} is no JSON") from None
+        names = {DOCUMENT: LARGEST_DOCUMENT, SIGNATURE: LARGEST_DOCUMENT}
+        found = store.documents(_key(item), names)
+    except Odd as error:
+        raise LayerRefused(error.message) from error
+    if (data := found[DOCUMENT]) is None:
+        return None
+    _require_signed(build, data, found[SIGNATURE])
+    return Layer.of(data, item.stage.name, item.id)
 
 
 def _require_signed(build: Build, data: bytes, signature: bytes | None) -> None:
@@ -211,7 +196,7 @@ def _require_signed(build: Build, data: bytes, signature: bytes | None) -> None:
 
 
 def pull(build: Build, item: Examined, layer: Layer, progress: Progress) -> Path | None:
-    """Bring a layer into a folder beside the stage's; ``None`` when it turns out to be bad.
+    """Bring a layer into a folder beside the stage's; ``None`` when that does not succeed.
 
     The caller gives the folder its name. What came of a transfer that broke stays in the cache, and
     the next one goes on there.
@@ -224,10 +209,28 @@ def pull(build: Build, item: Examined, layer: Layer, progress: Progress) -> Path
     try:
         _bring(build, item, layer, folder, progress)
     except _FAILURES as error:
-        progress.event(f"refused {_key(item)}: {_told(error)}")
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        if _speaks_against_it(error):
+            _bad[_key(item)] = layer
+            progress.event(f"refused {_key(item)}: {_told(error)}")
+        else:
+            progress.event(f"{_key(item)} could not be pulled: {_told(error)}")
         return None
     return folder
+
+
+def _speaks_against_it(error: Exception) -> bool:
+    """Whether it is the layer that is bad, and not the network, the store or this host."""
+    from pipeline.inputs.fetch_types import HttpError, Mismatch, OtherSize, Undelivered
+    from pipeline.publishing.archive import ArchiveRefused
+    from pipeline.publishing.stores.base import Odd
+
+    kinds = (LayerRefused, ArchiveRefused, Mismatch, OtherSize, Odd)
+    said = error.said if isinstance(error, Undelivered) else (error,)
+    return any(
+        isinstance(one, kinds) or (isinstance(one, HttpError) and one.status in _GONE)
+        for one in said
+    )
 
 
 def _bring(build: Build, item: Examined, layer: Layer, folder: Path, progress: Progress) -> None:
@@ -261,26 +264,55 @@ def push(build: Build, item: Examined, progress: Progress) -> None:
 
     A store that fails takes nothing from the build: its product is here, and good.
     """
-    if not place(build, item.stage.name):
+    stage, receipt = item.stage, build.receipt(item.stage.name)
+    if receipt is None or not place(build, stage.name):
         return
     try:
         with _opened(build, progress) as store:
-            for name in item.stage.disks:
+            for name in stage.disks:
                 _share_below(build, name, store, progress)
-            _share(build, item.stage.name, store, progress)
+            with _packed(build, receipt, progress) as files:
+                _put(build, item, files, store, progress)
     except _FAILURES as error:
-        progress.event(f"{item.stage.name} was not shared: {_told(error)}")
+        progress.event(f"{stage.name} was not shared: {_told(error)}")
+
+
+def _put(
+    build: Build, item: Examined, files: Mapping[str, Path], store: Any, progress: Progress
+) -> None:
+    """Let the layer appear, and take the place of a bad one; the store is looked at once more.
+
+    Hours ago it may not have answered, and without a lease others may have been quicker.
+    """
+    key = _key(item)
+    if _stays(build, item, store):
+        progress.event(f"{key} stays as it is in {build.settings.layers}: nothing is wrong with it")
+        return
+    if key in _held:
+        store.remove(key)
+    store.push(key, files, progress)
+
+
+def _stays(build: Build, item: Examined, store: Any) -> bool:
+    """Whether the store has a layer for the stage that this host would take."""
+    try:
+        layer = _described(build, item, store)
+    except LayerRefused:
+        return False
+    if layer is None or layer == _bad.get(_key(item)):
+        return False
+    return fits(build, item, layer) and not item.stage.worn(build, layer.receipt)
 
 
 def _share_below(build: Build, name: str, store: Any, progress: Progress) -> None:
-    """A layer is of use only with the very disk that it was made on."""
+    """A layer is of use only with the very disk that it was made on; nothing is replaced here."""
     receipt = build.receipt(name)
     if receipt is None:
         return
-    data = store.read(_key_of(receipt), DOCUMENT, LARGEST_DOCUMENT)
-    shared = _run_of(data)
+    shared = _run_of(store.read(_key_of(receipt), DOCUMENT, LARGEST_DOCUMENT))
     if shared is None:
-        _share(build, name, store, progress)
+        with _packed(build, receipt, progress) as files:
+            store.push(_key_of(receipt), files, progress)
     elif shared != receipt.run:
         raise LayerRefused(f"it stands on another {name} than the one that is shared")
 
@@ -288,18 +320,17 @@ def _share_below(build: Build, name: str, store: Any, progress: Progress) -> Non
 def _run_of(data: bytes | None) -> str | None:
     try:
         run: str = json.loads(data or b"{}")["receipt"]["run"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return run
 
 
-def _share(build: Build, name: str, store: Any, progress: Progress) -> None:
+@contextlib.contextmanager
+def _packed(build: Build, receipt: Receipt, progress: Progress) -> Iterator[Mapping[str, Path]]:
+    """The files of a layer, made of a product that lies here."""
     from pipeline.publishing.archive import Member, pack
 
-    receipt = build.receipt(name)
-    if receipt is None:
-        return
-    folder = build.workspace.build(build.image.name)
+    folder, name = build.workspace.build(build.image.name), receipt.stage
     require_space(folder, sum(o.size for o in receipt.outputs), "packing a layer")
     with tempfile.TemporaryDirectory(prefix=f".{name}.share-", dir=folder) as parts:
         files = {ARCHIVE: Path(parts) / ARCHIVE, DOCUMENT: Path(parts) / DOCUMENT}
@@ -308,12 +339,10 @@ def _share(build: Build, name: str, store: Any, progress: Progress) -> None:
         pack(build.folder(name), members, files[ARCHIVE])
         size, digest = files[ARCHIVE].stat().st_size, sha256_file(files[ARCHIVE])
         write_json(files[DOCUMENT], Layer(Output(ARCHIVE, size, digest), receipt).data())
-        files |= _signature(build, files[DOCUMENT])
-        store.remove(_key_of(receipt))
-        store.push(_key_of(receipt), files, progress)
+        yield files | _signature(build, files[DOCUMENT])
 
 
-def _signature(build: Build, document: Path) -> Mapping[str, Path]:
+def _signature(build: Build, document: Path) -> dict[str, Path]:
     from pipeline.publishing import signature as signatures
 
     key = signatures.ensure_key(build.workspace, build.settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.publishing.archive import ArchiveRefused, Member, pack, unpack
+from pipeline.publishing.archive import BLOCK, ArchiveRefused, Member, pack, unpack
 
 
 def member(path: Path) -> Member:
@@ -105,6 +106,86 @@ def test_a_forged_archive_is_refused(
         unpack(forged(tmp_path / "x", *entries), EXPECTED, folder)
     outside = {p.name for p in tmp_path.rglob("*")} - {"out", "inner", "x", "a"}
     assert outside == set()
+
+
+def header(kind: bytes = tarfile.REGTYPE, size: int = 4, name: str = "a") -> bytes:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.size = kind, size
+    return entry.tobuf(tarfile.GNU_FORMAT)[:BLOCK]
+
+
+def pax(**records: str) -> bytes:
+    """An extended header, as another program would write it."""
+    entry = tarfile.TarInfo("a")
+    entry.size, entry.pax_headers = 4, dict(records)
+    return entry.tobuf(tarfile.PAX_FORMAT)
+
+
+def padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % BLOCK)
+
+
+GOOD = header() + padded(b"good")
+END = bytes(2 * BLOCK)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (pax(comment="x") + padded(b"good") + END, "differs"),
+        (pax(**{"GNU.sparse.map": "no,numbers", "GNU.sparse.size": "4"}) + END, "differs"),
+        (pax(**{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}) + END, "differs"),
+        (header(tarfile.GNUTYPE_LONGNAME, 1 << 40) + END, "differs"),
+        (header(tarfile.GNUTYPE_SPARSE) + END, "differs"),
+        (header(tarfile.XGLTYPE, 1 << 40) + END, "differs"),
+        (header(size=-1) + END, "differs"),
+        (header(size=1 << 80) + END, "differs"),
+        (b"x" * BLOCK, "damaged: (invalid header|bad checksum)"),
+        (GOOD, "damaged: it ends too early"),
+        (GOOD[:-1], "damaged: it ends too early"),
+        (header() + b"go", "damaged: it ends too early"),
+        (b"", "damaged: it ends too early"),
+        (GOOD + GOOD + END, "differs"),
+    ],
+)
+def test_a_malformed_archive_is_refused_and_nothing_else_happens(
+    tmp_path: Path, written: bytes, said: str
+) -> None:
+    (tmp_path / "x").write_bytes(zstandard.compress(written))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ArchiveRefused, match=said):
+        unpack(tmp_path / "x", EXPECTED, tmp_path / "out")
+
+
+def test_what_another_program_packed_plainly_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(zstandard.compress(GOOD + END))
+    (tmp_path / "out").mkdir()
+    unpack(tmp_path / "x", EXPECTED, tmp_path / "out")
+    assert (tmp_path / "out" / "a").read_bytes() == b"good"
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_claims_much_takes_no_memory(tmp_path: Path, kind: bytes) -> None:
+    """Kilobytes on the disk, of which a reader of extended headers makes megabytes of memory."""
+    claimed = 64 << 20
+    (tmp_path / "x").write_bytes(zstandard.compress(header(kind, claimed) + bytes(claimed)))
+    assert (tmp_path / "x").stat().st_size < 16 << 10
+    (tmp_path / "out").mkdir()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveRefused, match="differs"):
+            unpack(tmp_path / "x", EXPECTED, tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_size_of_any_disk_fits_into_a_plain_header() -> None:
+    entry = tarfile.TarInfo("disk.qcow2")
+    entry.size = 100 << 30
+    written = entry.tobuf(tarfile.GNU_FORMAT)
+    assert len(written) == BLOCK
+    assert tarfile.TarInfo.frombuf(written, "utf-8", "strict").size == 100 << 30
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,11 +17,14 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.process import run
 from pipeline.foundation.units import Size
+from pipeline.inputs.fetch_types import HttpError, Undelivered
 from pipeline.machine import image as qemu_img
 from pipeline.publishing.signature import ensure_key
+from pipeline.publishing.stores.directory import DirectoryStore
 from pipeline.stages import layers
 from pipeline.stages.build import Build, Made, Stage, Work
 from pipeline.stages.plan import Examined, State, decide, examine
+from pipeline.stages.receipts import Receipt
 from pipeline.stages.runner import obtain_stage, run_stage
 
 DISK = "disk.qcow2"
@@ -244,6 +247,52 @@ BAD: dict[str, Callable[[Path], object]] = {
 }
 
 
+def document(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    return lambda folder: forge(folder / layers.DOCUMENT, change)
+
+
+def output(**fields: Any) -> Callable[[Path], object]:
+    return document(lambda d: d["receipt"]["outputs"][0].update(fields))
+
+
+def receipt(**fields: Any) -> Callable[[Path], object]:
+    return document(lambda d: d["receipt"].update(fields))
+
+
+# Each of these once ended the build with a traceback, or would have ended a later stage.
+BAD |= {
+    "a path that is no text": output(path=7),
+    "a size that is no number": output(size="1"),
+    "a size below zero": output(size=-1),
+    "a size beyond any disk": output(size=10**400),
+    "a truth value as a size": output(size=True),
+    "a digest that is none": output(sha256="x"),
+    "outputs that are no list": receipt(outputs={"path": "x"}),
+    "an output twice": document(
+        lambda d: d["receipt"]["outputs"].append(d["receipt"]["outputs"][0])
+    ),
+    "an output that is the archive": output(path=layers.ARCHIVE),
+    "an archive that is no file": document(lambda d: d.update(archive=[])),
+    "parents that are no mapping": receipt(parents=["install"]),
+    "facts that are no lines": receipt(facts={"host_key": ["x"]}),
+    "a key of more lines": receipt(facts={"host_key": "a\nb"}),
+    "facts that lack the key": receipt(facts={}),
+    "timings that are no numbers": receipt(timings={"total": "long"}),
+    "timings without an end": receipt(timings={"total": float("nan")}),
+    "timings without the whole": receipt(timings={}),
+    "a moment that is none": receipt(finished_at="yesterday"),
+    "a moment at the end of time": receipt(finished_at="9999-12-31T23:59:59Z"),
+    "a moment that is a number": receipt(finished_at=5),
+    "a run that is none": receipt(run=None),
+    "a field that no receipt has": receipt(more=1),
+    "a list": lambda folder: put(folder / layers.DOCUMENT, b"[]"),
+    "too deep": lambda folder: put(folder / layers.DOCUMENT, b"[" * 200_000),
+    "too long": lambda folder: put(folder / layers.DOCUMENT, b" " * (2 << 20)),
+    "no text": lambda folder: put(folder / layers.DOCUMENT, b"\xff\xfe"),
+    "no archive": lambda folder: (folder / layers.ARCHIVE).unlink(),
+}
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_layer_is_refused_and_made_anew(
     hosts: tuple[Host, Host], store: Path, kind: str
@@ -255,6 +304,126 @@ def test_a_bad_layer_is_refused_and_made_anew(
     assert second.heard.said("refused layers/install-")
     assert not (second.root / "output" / "build" / "x").exists()
     # What was made takes the bad one's place: the next host is better off.
+    third = Host(second.root.parent / "third", store)
+    assert third.run() == []
+
+
+Fault = Callable[[Host, pytest.MonkeyPatch], None]
+
+
+def broken_off(_: Host, patch: pytest.MonkeyPatch) -> None:
+    """The network fails while the archive comes."""
+
+    def get(*_: Any) -> None:
+        gone = HttpError("https://registry.example: connection reset", transient=True)
+        raise Undelivered("no mirror delivered it", [gone])
+
+    patch.setattr(DirectoryStore, "get", get)
+
+
+def silent(_: Host, patch: pytest.MonkeyPatch) -> None:
+    """The store answers nothing before the work, and everything after it."""
+    documents, asked = DirectoryStore.documents, []
+
+    def first_fails(store: DirectoryStore, *words: Any) -> Any:
+        asked.append(words)
+        if len(asked) <= 2:  # obtain, run
+            raise HttpError("https://registry.example: 503", transient=True)
+        return documents(store, *words)
+
+    patch.setattr(DirectoryStore, "documents", first_fails)
+
+
+def full(host: Host, patch: pytest.MonkeyPatch) -> None:
+    """This host's disk has room for the work and not for what is pulled."""
+
+    def refuse(folder: Path, needed: int, what: str) -> None:
+        if what.startswith("the layer of"):
+            raise PipelineError(f"{what} needs more than is free in {folder}")
+
+    patch.setattr(layers, "require_space", refuse)
+
+
+def unpacked_badly(_: Host, patch: pytest.MonkeyPatch) -> None:
+    """The system refuses a file while the archive is unpacked."""
+
+    def unpack(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    patch.setattr("pipeline.publishing.archive.unpack", unpack)
+
+
+@pytest.mark.parametrize("fault", [broken_off, silent, full, unpacked_badly])
+def test_what_fails_here_or_on_the_way_replaces_no_good_layer(
+    hosts: tuple[Host, Host], store: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    first, second = hosts
+    first.run()
+    before = {path: path.stat().st_ino for path in store.rglob("layer.*")}
+    assert len(before) == 6
+    with monkeypatch.context() as patch:
+        fault(second, patch)
+        assert not second.obtain("install")
+        run_stage(second.build, "cidata", second.stages, second.heard)
+        assert run_stage(second.build, "install", second.stages, second.heard)
+    assert not second.heard.said("refused")
+    assert second.heard.said("stays as it is")
+    assert {path: path.stat().st_ino for path in store.rglob("layer.*")} == before
+
+
+def test_a_host_without_the_lease_replaces_nothing(
+    hosts: tuple[Host, Host], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may be at it, and they would find their layer gone."""
+    first, second = hosts
+    first.run()
+    folder = first.bundle(store, "install")
+    put(folder / layers.ARCHIVE, b"evil")
+
+    def lease(*_: Any) -> None:
+        raise PipelineError("the registry refuses the lease")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "lease", lease)
+        assert second.run() == ["cidata", "install", "provision"]
+        assert second.heard.said("install was not shared")
+    assert (folder / layers.ARCHIVE).read_bytes() == b"evil"
+    assert Host(second.root.parent / "third", store).run() == ["cidata", "install", "provision"]
+    assert (folder / layers.ARCHIVE).read_bytes() != b"evil"
+
+
+def test_a_good_layer_that_came_meanwhile_stays(hosts: tuple[Host, Host], store: Path) -> None:
+    """What was bad hours ago need not be what is there now."""
+    first, second = hosts
+    first.run()
+    folder = first.bundle(store, "install")
+    good = {path: path.read_bytes() for path in folder.iterdir()}
+    put(folder / layers.ARCHIVE, b"evil")
+    forge(folder / layers.DOCUMENT, lambda d: d["archive"].update(size=4))
+
+    def mended() -> None:
+        if second.ran[-1] == "install":
+            for path, data in good.items():
+                put(path, data)
+
+    second.while_making = mended
+    assert second.run() == ["cidata", "install", "provision"]
+    assert second.heard.said("refused layers/install-")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == good
+
+
+def test_a_layer_that_grew_old_is_replaced(hosts: tuple[Host, Host], store: Path) -> None:
+    first, second = hosts
+    first.run()
+    before = (first.bundle(store, "install") / layers.DOCUMENT).read_bytes()
+    runs = {json.loads(before)["receipt"]["run"]}
+
+    def worn(_: Build, receipt: Receipt) -> tuple[str, ...]:
+        return ("old",) if receipt.run in runs else ()
+
+    second.stages = [replace(stage, worn=worn) for stage in second.stages]
+    assert second.run() == ["cidata", "install", "provision"]
+    assert (second.bundle(store, "install") / layers.DOCUMENT).read_bytes() != before
     third = Host(second.root.parent / "third", store)
     assert third.run() == []
 
@@ -274,7 +443,7 @@ def test_a_disk_that_names_a_file_of_the_host_is_refused(
 
 def evil(name: str, work: Work, secret: Path) -> Made:
     qemu_img.overlay(work.folder / DISK, secret)
-    return Made((DISK,))
+    return Made((DISK,), facts={"host_key": "ssh-ed25519 AAAA"})
 
 
 def test_hosts_with_a_signing_key_believe_only_one_another(tmp_path: Path, store: Path) -> None:
