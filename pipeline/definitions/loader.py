@@ -158,6 +158,8 @@ def _environment(
         overrides["build"] = names
     if layers := environ.get("GOLDEN_LAYERS"):
         overrides["layers"] = layers
+    if key := environ.get("GOLDEN_SIGNING_KEY"):
+        overrides["signing_key"] = key
     if stores := _words(environ.get("GOLDEN_STORES", "")):
         overrides["stores"] = () if stores == ("none",) else stores
     return overrides

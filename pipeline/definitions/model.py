@@ -286,7 +286,9 @@ class Settings:
     """Where installed and provisioned disks are kept for other hosts: a folder, or ``oci://…``;
     ``GOLDEN_LAYERS`` overrides."""
     signing_key: rules.Line | None = None
-    """The OpenSSH private key that signs versions; left out, one is made under ``output/keys``."""
+    """The OpenSSH private key that signs versions and layers, and alone makes a layer count;
+    ``GOLDEN_SIGNING_KEY`` overrides. Left out, a key is made under ``output/keys``, and layers
+    count without a signature."""
 
 
 @dataclass(frozen=True, slots=True)

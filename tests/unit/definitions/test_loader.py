@@ -142,6 +142,15 @@ def test_the_environment_wins(shop: Any) -> None:
     assert not settings.accept_eula
 
 
+def test_the_environment_names_the_key_that_signs_and_the_layers(shop: Any) -> None:
+    shop.write("golden.yaml", "signing_key: keys/own\nlayers: here\n")
+    assert shop.load().settings.signing_key == "keys/own"
+    given = {"GOLDEN_SIGNING_KEY": "/run/secrets/key", "GOLDEN_LAYERS": "oci://a.example/layers"}
+    settings = shop.load(given).settings
+    assert (settings.signing_key, settings.layers) == (*given.values(),)
+    assert shop.load({"GOLDEN_SIGNING_KEY": ""}).settings.signing_key == "keys/own"
+
+
 def test_nothing_heavy_is_imported() -> None:
     code = "import sys, pipeline.definitions.loader; print(' '.join(sys.modules))"
     done = run([sys.executable, "-c", code], deadline=60, env={"PYTHONPATH": str(ROOT)})

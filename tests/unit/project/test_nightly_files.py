@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.foundation.paths import ROOT
+from pipeline.definitions.loader import load
+from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.foundation.process import run
 from tests.tools import needs
 from tests.unit.project.test_docs import problems_of
@@ -53,6 +54,32 @@ def test_what_is_built_is_what_the_matrix_says_and_nothing_when_it_is_empty() ->
     assert build["strategy"]["fail-fast"] == "false"
 
 
+@pytest.mark.parametrize("secret", ["-----BEGIN KEY-----\nx\n-----END KEY-----", ""])
+def test_the_key_that_signs_is_named_to_the_pipeline_and_nobody_elses(
+    tmp_path: Path, secret: str
+) -> None:
+    """Only a key that the settings name makes layers count by their signature."""
+    found = dict(jobs(WORKFLOW))["build"]["steps"]
+    (step,) = [step for step in found if "SIGNING_KEY" in step.get("env", {})]
+    assert found.index(step) < [s.get("run") for s in found].index("./doitw build")
+    said = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step["run"]], check=True, text=True, capture_output=True,
+        env={
+            "PATH": os.environ["PATH"], "SIGNING_KEY": secret,
+            "RUNNER_TEMP": str(tmp_path), "GITHUB_ENV": str(tmp_path / "env"),
+        },
+    ).stdout  # fmt: skip
+    if not secret:
+        assert said.startswith("::warning::")
+        assert list(tmp_path.iterdir()) == []
+        return
+    name, _, key = (tmp_path / "env").read_text().strip().partition("=")
+    assert load(Workspace.default(), {name: key}).settings.signing_key == key
+    assert Path(key).read_text() == f"{secret}\n"
+    assert Path(key).stat().st_mode & 0o777 == 0o600
+    assert secret not in said
+
+
 def test_after_the_build_old_versions_go_and_the_report_is_attached() -> None:
     found = dict(jobs(WORKFLOW))["build"]["steps"]
     runs = [step.get("run", "") for step in found]
@@ -75,8 +102,6 @@ def test_variables_that_the_workflow_sets_are_read_by_the_pipeline() -> None:
 
 def test_fields_of_the_matrix_that_the_workflow_uses_exist() -> None:
     from pipeline.cli.matrix import as_json
-    from pipeline.definitions.loader import load
-    from pipeline.foundation.paths import Workspace
     from pipeline.stages.build import Build
     from pipeline.stages.tonight import Tonight
 
@@ -118,6 +143,78 @@ def test_news_of_pins_are_no_failure_of_the_night() -> None:
     (line,) = [x for x in values(SERVICE, "ExecStartPre") if "refresh" in x]
     assert line.startswith("-")
     assert "--write" not in line
+
+
+class BuildHost:
+    """A checkout with the wrapper and a unit that names a file for this host; ``id`` as asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.bin = folder / "the checkout", folder / "bin"
+        self.host, self.ran = folder / "host.env", folder / "ran"
+        (self.root / "ci" / "systemd").mkdir(parents=True)
+        shutil.copy(ROOT / "ci" / "as-nightly", self.root / "ci")
+        text = SERVICE.read_text().replace("/etc/golden-windows.env", str(self.host))
+        (self.root / "ci" / "systemd" / SERVICE.name).write_text(text)
+        self.bin.mkdir()
+        for name in ("runuser", "sudo"):
+            self._program(name, f'echo "{name} $1 $2 $3" > "{self.ran}"; shift 3; exec "$@"')
+
+    def _program(self, name: str, body: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/sh\n{body}\n")
+        (self.bin / name).chmod(0o755)
+
+    def run(self, user: str, *words: str) -> subprocess.CompletedProcess[str]:
+        self._program("id", f"echo {user}")
+        return subprocess.run(
+            [self.root / "ci" / "as-nightly", *words], cwd="/", text=True, capture_output=True,
+            check=False, env={"PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": "/nowhere"},
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("user", "through"),
+    [("golden", None), ("root", "runuser -u golden --"), ("admin", "sudo -u golden --")],
+)
+def test_by_hand_it_is_the_nightlys_user_folders_and_settings(
+    tmp_path: Path, user: str, through: str | None
+) -> None:
+    host = BuildHost(tmp_path)
+    host.host.write_text('# more\nGOLDEN_STORES="/srv/a b,/srv/*"\nHOME=/var/lib/moved\n')
+    said = dict(line.split("=", 1) for line in host.run(user, "env").stdout.splitlines())
+    unit = dict(line.split("=", 1) for line in values(SERVICE, "Environment"))
+    assert {"GOLDEN_OUTPUT", "GOLDEN_CACHE", "HOME"} <= set(unit)
+    expected = unit | {"HOME": "/var/lib/moved", "GOLDEN_STORES": "/srv/a b,/srv/*"}
+    assert {name: said[name] for name in expected} == expected
+    assert said["PATH"].startswith(f"{host.root}/.venv/bin:")
+    assert (host.ran.read_text().strip() if host.ran.exists() else None) == through
+
+
+def test_by_hand_words_arrive_as_they_are_and_so_does_the_exit_code(tmp_path: Path) -> None:
+    host = BuildHost(tmp_path)
+    done = host.run("golden", "sh", "-c", 'pwd; printf "%s\\n" "$@"; exit 7', "-", "a b", "*")
+    assert done.stdout.splitlines() == [str(host.root), "a b", "*"]
+    assert done.returncode == 7
+    assert host.run("golden").returncode == 2
+
+
+def test_the_recipe_leaves_nothing_to_root_and_accepts_the_licence() -> None:
+    """What root makes in the checkout is made before it is given to the nightly's user."""
+    recipe = (ROOT / "docs" / "nightly.md").read_text().partition("## On a build host")[2]
+    order = [
+        recipe.index(text)
+        for text in (
+            "useradd", "git clone", "doitw list", "accept_eula: true", "chown -R golden:",
+            "ci/as-nightly golden doctor", "enable --now golden-nightly.timer",
+        )
+    ]  # fmt: skip
+    assert order == sorted(order)
+    home = next(v for v in values(SERVICE, "Environment") if v.startswith("HOME="))
+    assert f"--home-dir {home.removeprefix('HOME=')} --create-home" in recipe
+    (place,) = values(SERVICE, "WorkingDirectory")
+    assert place in recipe
+    for folder in ("GOLDEN_OUTPUT", "GOLDEN_CACHE"):
+        (value,) = (v for v in values(SERVICE, "Environment") if v.startswith(folder))
+        assert value.partition("=")[2] in recipe, folder
 
 
 @needs("systemd-analyze")
