@@ -171,8 +171,8 @@ def _memory(_: Workspace) -> str:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if total < WINDOWS_MEMORY:
         raise PipelineError(
-            f"{human_bytes(total)}; Windows 11 needs 4 GiB for itself",
-            hint="give this host more memory, or build the server images",
+            f"{human_bytes(total)}; a machine with Windows has 4 GiB for itself",
+            hint="give this host more memory, or a server image less (machine.memory)",
         )
     return human_bytes(total)
 

@@ -68,4 +68,10 @@ def test_on_debian_12_virtiofsd_is_part_of_another_package(tmp_path: Path) -> No
 
 @needs("shellcheck")
 def test_shellcheck_is_silent() -> None:
-    run(["shellcheck", ROOT / "doitw", ROOT / ".ci" / "run"], deadline=60)
+    scripts = [
+        ROOT / "doitw",
+        ROOT / ".ci" / "run",
+        ROOT / "ci" / "propose",
+        ROOT / "ci" / "as-nightly",
+    ]
+    run(["shellcheck", *scripts], deadline=60)

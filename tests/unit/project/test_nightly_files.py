@@ -198,15 +198,18 @@ def test_by_hand_words_arrive_as_they_are_and_so_does_the_exit_code(tmp_path: Pa
 
 
 def test_the_recipe_leaves_nothing_to_root_and_accepts_the_licence() -> None:
-    """What root makes in the checkout is made before it is given to the nightly's user."""
+    """Nothing of the checkout is made by root; the licence and the environment come first."""
     recipe = (ROOT / "docs" / "nightly.md").read_text().partition("## On a build host")[2]
-    order = [
-        recipe.index(text)
-        for text in (
-            "useradd", "git clone", "doitw list", "accept_eula: true", "chown -R golden:",
-            "ci/as-nightly golden doctor", "enable --now golden-nightly.timer",
-        )
-    ]  # fmt: skip
+    steps = [
+        "useradd",
+        f"install -d -o golden {PLACE}",
+        "sudo -u golden git clone",
+        "ci/as-nightly ./doitw list",
+        "'accept_eula: true' | sudo -u golden tee golden.yaml",
+        "ci/as-nightly golden doctor",
+        "enable --now golden-nightly.timer",
+    ]
+    order = [recipe.index(step) for step in steps]
     assert order == sorted(order)
     home = next(v for v in values(SERVICE, "Environment") if v.startswith("HOME="))
     assert f"--home-dir {home.removeprefix('HOME=')} --create-home" in recipe
