@@ -19,7 +19,7 @@ EXIT_CODES: Mapping[int, str] = {
     21: "the catalog or the version is not signed",
     22: "a signature does not fit what it should sign",
     23: "signed, but by another key than the trusted one",
-    25: "the catalog is older than the one seen before",
+    25: "the catalog is older than the one seen before, or gone",
     26: "a file is not the one in the signed list",
     27: "what the store sent is no catalog, list or manifest, is too large, or names odd paths",
     28: "the version was withdrawn; --force pulls it all the same",

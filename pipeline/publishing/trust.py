@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json, sha256_bytes, write_json
+from pipeline.foundation.locks import lock
 from pipeline.foundation.paths import Workspace
 from pipeline.publishing import signature
 from pipeline.publishing.catalog import Catalog
@@ -35,7 +36,7 @@ class UnknownKey(PipelineError):
 
 
 class RolledBack(PipelineError):
-    """The store shows an older catalog than it did before."""
+    """The store shows an older catalog than it did before, or none any more."""
 
     exit_code = 25
 
@@ -84,6 +85,25 @@ def remembered(workspace: Workspace) -> frozenset[str]:
     return frozenset().union(*(memory.fingerprints for memory in known))
 
 
+def _file(place: str, workspace: Workspace) -> Path:
+    return workspace.trust / f"{sha256_bytes(place.encode())[:24]}.json"
+
+
+def refuse_missing(place: str, workspace: Workspace) -> None:
+    """Raise when the store at ``place``, which shows no catalog, has shown one before.
+
+    Taken for empty, a folder whose share is not mounted would have everything built again, and
+    filled: the bare mount point, with gigabytes under an older state.
+    """
+    path = _file(place, workspace)
+    if serial := Memory.load(path).serial:
+        raise RolledBack(
+            f"{place}: has no catalog, although one of serial {serial} was seen before",
+            hint="is it mounted, and is the address right? To begin anew with an empty store, "
+            f"remove {path}",
+        )
+
+
 class Trust:
     """The trust in one store.
 
@@ -98,8 +118,9 @@ class Trust:
         ask: Ask | None = None,
         own: frozenset[str] = frozenset(),
     ) -> None:
-        self.place, self._anchors, self._ask = place, anchors, ask
-        self._path = workspace.trust / f"{sha256_bytes(place.encode())[:24]}.json"
+        self.place, self.workspace = place, workspace
+        self._anchors, self._ask = anchors, ask
+        self._path = _file(place, workspace)
         self._memory = Memory.load(self._path)
         named = anchors.accepted()
         known = named or (frozenset() if anchors.allowed else self._memory.fingerprints)
@@ -167,6 +188,10 @@ class Trust:
                 hint=f"ask the publisher; two states under one number are a fork ({self._path})",
             )
 
+    def refuse_missing(self) -> None:
+        """Raise when the store, which shows no catalog, has shown one before."""
+        refuse_missing(self.place, self.workspace)
+
     def remember(self, catalog: Catalog, data: bytes) -> None:
         """Keep a catalog that was verified, and who signed it, for the next time."""
         self._write(catalog.serial, sha256_bytes(data))
@@ -176,16 +201,23 @@ class Trust:
         self._write(self._memory.serial, self._memory.catalog)
 
     def _write(self, serial: int, catalog: str) -> None:
-        known = Memory(frozenset(self._accepted | self._vouched), serial, catalog)
-        if known == self._memory:
+        signers = frozenset(self._accepted | self._vouched)
+        if Memory(signers, serial, catalog) == self._memory:
             return
-        self._memory = known
-        write_json(
-            self._path,
-            {
-                "store": self.place,
-                "fingerprints": sorted(known.fingerprints),
-                "serial": known.serial,
-                "catalog": known.catalog,
-            },
-        )
+        with lock(self._path.parent / ".lock"):
+            there = Memory.load(self._path)  # another process may have seen more meanwhile
+            if signers == self._memory.fingerprints:
+                signers = there.fingerprints
+            seen = ((there.serial, there.catalog), (serial, catalog))
+            serial, catalog = max(seen, key=lambda one: (one[0], bool(one[1])))
+            self._memory = Memory(signers, serial, catalog)
+            if self._memory != there:
+                write_json(
+                    self._path,
+                    {
+                        "store": self.place,
+                        "fingerprints": sorted(signers),
+                        "serial": serial,
+                        "catalog": catalog,
+                    },
+                )

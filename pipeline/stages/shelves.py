@@ -44,10 +44,23 @@ def known(build: Build) -> list[Entry]:
 def stocked(place: str, workspace: Workspace) -> Catalog:
     """The catalog of the store; asked once in the life of a process.
 
-    A store that does not answer is an error: taken for empty, it would have everything rebuilt.
+    A store that does not answer is an error, and so is one that has lost the catalog it had: taken
+    for empty, it would have everything rebuilt.
     """
+    found = _asked(place, workspace)
+    if found is None:
+        from pipeline.publishing.stores.opening import canonical
+        from pipeline.publishing.trust import refuse_missing
+
+        refuse_missing(canonical(place, workspace.root), workspace)
+    return found or Catalog()
+
+
+def _asked(place: str, workspace: Workspace) -> Catalog | None:
+    """The catalog of the store; None when it has none."""
     if "://" not in place:
-        return load(workspace.root / Path(place).expanduser() / INDEX)
+        path = workspace.root / Path(place).expanduser() / INDEX
+        return load(path) if path.exists() else None
     try:
         return _remote(place, workspace)
     except PipelineError as error:
@@ -57,17 +70,17 @@ def stocked(place: str, workspace: Workspace) -> Catalog:
         ) from error
 
 
-def _remote(place: str, workspace: Workspace) -> Catalog:
+def _remote(place: str, workspace: Workspace) -> Catalog | None:
     if place.startswith(("https://", "http://")):
         return _conditional(f"{place.rstrip('/')}/{INDEX}", workspace)
     from pipeline.publishing.stores.opening import open_store
 
     with open_store(place, workspace.root, lambda text: print(text, file=sys.stderr)) as store:
         data = store.read("", INDEX, LARGEST)
-    return Catalog() if data is None else parse(data, place)
+    return None if data is None else parse(data, place)
 
 
-def _conditional(url: str, workspace: Workspace) -> Catalog:
+def _conditional(url: str, workspace: Workspace) -> Catalog | None:
     """The catalog behind ``url``; nothing but a short answer comes when the copy is up to date."""
     from pipeline.inputs.fetch_types import HttpError, whole
     from pipeline.inputs.http import Client
@@ -83,8 +96,8 @@ def _conditional(url: str, workspace: Workspace) -> Catalog:
     except HttpError as error:
         if error.status == 304:
             return load(copy)
-        if error.status == 404:  # nothing was ever published there
-            return Catalog()
+        if error.status == 404:  # nothing was ever published there, or it is gone
+            return None
         raise
     made = _parsed(data, url)  # only a catalog takes the place of the copy
     write_bytes(copy, data)

@@ -21,10 +21,12 @@ _OUT_OF_STEP = 3
 def current(store: Store, trust: Trust) -> tuple[bytes | None, Catalog]:
     """The catalog and its bytes; an empty one and None when the store has none yet.
 
-    Raises what :meth:`Trust.check` and :meth:`Trust.refuse_older` raise, and ``NotACatalog``.
+    Raises what :meth:`Trust.check`, :meth:`Trust.refuse_older` and :meth:`Trust.refuse_missing`
+    raise, and ``NotACatalog``.
     """
     data = _signed(store, trust)
     if data is None:
+        trust.refuse_missing()
         return None, Catalog()
     found = catalogs.parse(data, f"{store.title}: {INDEX}")
     trust.refuse_older(found, data)

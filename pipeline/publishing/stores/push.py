@@ -111,6 +111,7 @@ def change(
             data, before = index.current(store, trust)
             after = how(before)
             if after is before:
+                _remember(trust, data, before)
                 return after
             documents = catalogs.signed(after, publisher.sign)
             if _index(store) == data:
@@ -125,7 +126,15 @@ def change(
 
 def verified(store: Store, trust: Trust) -> Catalog:
     """The store's catalog, which a trusted key signed; an empty one when there is none yet."""
-    return index.current(store, trust)[1]
+    data, found = index.current(store, trust)
+    _remember(trust, data, found)
+    return found
+
+
+def _remember(trust: Trust, data: bytes | None, found: Catalog) -> None:
+    """Who fills a store knows, too, what it has shown: an older state, or none, is refused."""
+    if data is not None:
+        trust.remember(found, data)
 
 
 def _index(store: Store) -> bytes | None:

@@ -25,7 +25,7 @@ from pipeline.publishing.stores.oci_store import OciStore
 from pipeline.publishing.stores.opening import canonical, on_loopback, open_store
 from pipeline.publishing.stores.push import Publisher, change, push_all, push_to
 from pipeline.publishing.stores.web import WebStore
-from pipeline.publishing.trust import Anchors
+from pipeline.publishing.trust import Anchors, RolledBack
 from tests import services
 
 REMOTE = "oci://registry.example.org/golden"
@@ -190,6 +190,22 @@ def test_a_store_that_is_refused_gets_no_files(
     with pytest.raises(SignedByAnother):
         push_to("foreign", images["rehearsal"], entry, publisher, Silent())
     assert not (store / "rehearsal").exists()
+
+
+def test_a_share_that_is_not_mounted_is_not_filled(
+    publisher: Publisher, images: dict[str, Image]
+) -> None:
+    entry = publish(publisher, "rehearsal", rehearsal=True)
+    push_to("store", images["rehearsal"], entry, publisher, Silent())
+    store = publisher.workspace.root / "store"
+    store.rename(store.with_name("the server's"))
+    store.mkdir()
+    with pytest.raises(RolledBack, match="has no catalog, although") as said:
+        push_to("store", images["rehearsal"], entry, publisher, Silent())
+    assert list(store.iterdir()) == []
+    Path(said.value.hint.rpartition("remove ")[2]).unlink()  # deliberately anew
+    push_to("store", images["rehearsal"], entry, publisher, Silent())
+    assert catalog.load(store / catalog.INDEX).newest("rehearsal") == entry
 
 
 class Sleepy(DirectoryStore):

@@ -22,7 +22,7 @@ from pipeline.publishing.catalog import Catalog
 from pipeline.publishing.pull import Options, Pulled, Wanted, choose, pull
 from pipeline.publishing.refusals import PullFailed
 from pipeline.publishing.stores.opening import open_store
-from pipeline.publishing.trust import Anchors, Trust
+from pipeline.publishing.trust import Anchors, RolledBack, Trust
 from tests import services
 from tests.hostile import Handler, Shop
 
@@ -254,3 +254,19 @@ def test_every_signer_is_remembered(world: World) -> None:
         with open_store("store", world.base, print) as store:
             wanted = Wanted("toy")
             assert pull(store, wanted, world.workspace, trust, Silent(), QUICK).fresh
+
+
+def test_a_store_that_has_lost_its_catalog_is_not_an_empty_one(world: World) -> None:
+    place = str(world.published)
+    with pytest.raises(PullFailed, match="has no catalog") as never:
+        world.pull(str(world.base / "never seen"))
+    assert never.value.exit_code == 29
+    world.pull(place)
+    world.published.rename(world.base / "away")
+    with pytest.raises(RolledBack, match="has no catalog, although") as said:
+        world.pull(place)
+    assert said.value.exit_code == 25
+    assert "mounted" in said.value.hint
+    Path(said.value.hint.rpartition("remove ")[2]).unlink()
+    with pytest.raises(PullFailed):
+        world.pull(place)

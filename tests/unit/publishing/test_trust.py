@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -115,9 +116,48 @@ def test_older_and_forked_catalogs_are_refused(world: World) -> None:
         world.trust().refuse_older(Catalog(7), b"fork")
 
 
+def test_a_slower_process_lowers_nothing(world: World) -> None:
+    slow, quick = world.trust(), world.trust()
+    quick.remember(Catalog(7), b"seven")
+    slow.remember(Catalog(5), b"five")
+    world.trust().refuse_older(Catalog(7), b"seven")
+    with pytest.raises(RolledBack, match=r"5.*7"):
+        world.trust().refuse_older(Catalog(5), b"five")
+    with pytest.raises(RolledBack, match=r"5.*7"):
+        slow.refuse_older(Catalog(5), b"five")
+
+
+def test_a_key_that_was_named_meanwhile_is_not_forgotten(world: World) -> None:
+    old, new = services.fingerprint(world.key), services.signing_key(world.base, "new")
+    world.trust(Anchors(fingerprints=(old,))).remember(Catalog(5), b"five")
+    slow = world.trust()
+    world.trust(Anchors(fingerprints=(services.fingerprint(new),))).remember(Catalog(6), b"six")
+    slow.remember(Catalog(7), b"seven")
+    assert world.trust().check("index.json", DATA, world.signed(new))
+    with pytest.raises(signature.SignedByAnother):
+        world.trust().check("index.json", DATA, world.signed())
+
+
+def _sees(workspace: Workspace, serials: range) -> None:
+    trust = Trust("https://store", workspace, Anchors())
+    for serial in serials:
+        trust.remember(Catalog(serial), str(serial).encode())
+
+
+def test_the_highest_of_many_processes_is_remembered(world: World) -> None:
+    ranges = [range(1, 20), range(5, 60), range(1, 40), range(2, 30)]
+    many = [multiprocessing.Process(target=_sees, args=(world.workspace, r)) for r in ranges]
+    for one in many:
+        one.start()
+    for one in many:
+        one.join(60)
+    with pytest.raises(RolledBack, match=r"58.*59"):
+        world.trust().refuse_older(Catalog(58), b"58")
+
+
 def test_a_damaged_memory_is_not_taken_for_none(world: World) -> None:
     world.trust().remember(Catalog(7), b"seen")
-    (file,) = world.workspace.trust.iterdir()
+    (file,) = world.workspace.trust.glob("*.json")
     file.write_text("{")
     with pytest.raises(PipelineError, match="damaged"):
         world.trust()

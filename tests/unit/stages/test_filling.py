@@ -9,13 +9,14 @@ import pytest
 
 from pipeline.definitions.loader import load
 from pipeline.definitions.model import Settings
+from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.publishing import catalog
 from pipeline.publishing.catalog import Entry
 from pipeline.publishing.marks import Mark, set_marks
 from pipeline.publishing.stores.push import Publisher, push_to
-from pipeline.stages import tasks
+from pipeline.stages import shelves, tasks
 from pipeline.stages.build import Build
 from tests import services
 
@@ -82,3 +83,15 @@ def test_another_version_of_the_same_build_is_no_reason_to_keep_this_one(world: 
     world.entry = newer
     world.fill()
     assert [world.there(place) for place in world.stores] == [newer, newer]
+
+
+def test_a_store_that_has_lost_its_catalog_does_not_have_everything_rebuilt(world: World) -> None:
+    world.fill()
+    first = Path(world.stores[0])
+    first.rename(first.with_name("away"))
+    shelves.stocked.cache_clear()
+    with pytest.raises(PipelineError, match="has no catalog, although"):
+        shelves.known(world.build)
+    with pytest.raises(PipelineError, match="has no catalog, although"):
+        world.fill()
+    assert not first.exists()
