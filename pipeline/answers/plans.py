@@ -33,11 +33,14 @@ AUTHORIZED_KEYS = r"C:\ProgramData\ssh\administrators_authorized_keys"
 VIRTIOFS = r"C:\Program Files\Golden Windows\virtiofs.exe"
 WINLOGON = r"HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon"
 POWER = r"HKLM:\SYSTEM\CurrentControlSet\Control\Power"
-# "Sleep after", by the identifier that power policies give it.
-SLEEP = (
-    r"HKLM:\SOFTWARE\Policies\Microsoft\Power\PowerSettings"
-    r"\29f6c1db-86da-48c5-9fdb-f2b67b1f44da"
-)
+SYSTEM_POLICY = r"HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System"
+# "Sleep after", "Turn off display after", "Power button action", by the identifiers that power
+# policies give them (powercfg /query shows them); 3 shuts down.
+_POLICIES = r"HKLM:\SOFTWARE\Policies\Microsoft\Power\PowerSettings"
+SLEEP = rf"{_POLICIES}\29f6c1db-86da-48c5-9fdb-f2b67b1f44da"
+SCREEN = rf"{_POLICIES}\3c0bc021-c8a8-4e07-a973-6b14cbcb2b7e"
+BUTTON = rf"{_POLICIES}\7648efa3-dd9c-4e3e-b566-50f929386280"
+SHUT_DOWN = 3
 SECRETS_SCRIPT = "templates/guest/logon-secret.ps1"
 CLIENTS = frozenset({Release.WINDOWS_10, Release.WINDOWS_11})
 
@@ -92,10 +95,17 @@ def _autologon_off(image: Image) -> Iterable[PlannedStep]:
 
 
 def _awake(image: Image) -> Iterable[PlannedStep]:
-    """A guest that sleeps is a guest that does not answer; servers never do by themselves."""
+    """A guest that sleeps is a guest that does not answer; servers never do by themselves.
+
+    The power button shuts down: Windows asks whether that is allowed while nobody is logged on,
+    which on servers it is not; and what turns the screen on again is no button press.
+    """
     yield _registry("hibernation-off", POWER, "HibernateEnabled", 0)
     if image.release in CLIENTS:
         yield _registry("sleep-off", SLEEP, "ACSettingIndex", 0)
+    yield _registry("screen-on", SCREEN, "ACSettingIndex", 0)
+    yield _registry("power-button", BUTTON, "ACSettingIndex", SHUT_DOWN)
+    yield _registry("power-button-allowed", SYSTEM_POLICY, "ShutdownWithoutLogon", 1)
 
 
 def _firewall() -> PlannedStep:

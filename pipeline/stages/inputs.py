@@ -73,6 +73,7 @@ def install(build: Build, ids: Ids) -> Inputs:
         "cidata": ids["cidata"],
         "medium": artifacts.identity(build.medium),
         "machine": identity(build.image.machine),
+        "devices": ["virtio-blk"],
     }
 
 
@@ -82,6 +83,7 @@ def provision(build: Build, ids: Ids) -> Inputs:
         "install": ids["install"],
         "provision": payloads.identity(build, rendering.provision(build)),
         "agent": sha256_file(rendering.guest_script(build, "agent.ps1")),
+        "devices": ["virtio-blk", "virtio-scsi", "virtio-fs"],
     }
 
 

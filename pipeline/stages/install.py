@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import write_bytes
-from pipeline.foundation.units import Size
 from pipeline.machine import image as qemu_img
 from pipeline.machine.accelerator import choose
 from pipeline.machine.loop import run
@@ -23,10 +22,6 @@ from pipeline.stages import artifacts
 from pipeline.stages.build import Build, Made, Work
 from pipeline.stages.cidata import DISC, KEY
 from pipeline.stages.session import DISK, Access, Patience, hardware, session
-
-# A small disk on the other bus: with it Setup binds viostor and vioscsi both, and the finished
-# image boots on either.
-SECOND_DISK = Size(64 << 20)
 
 
 def course(patience: Patience) -> list[Phase]:
@@ -57,12 +52,13 @@ async def refuse_failed_bootstrap(machine: Machine) -> None:
 
 def _machine(work: Work) -> MachineSpec:
     build = work.build
-    disk, second = work.folder / DISK, work.folder / "second.qcow2"
+    disk = work.folder / DISK
     qemu_img.create(disk, build.image.machine.disk)
-    qemu_img.create(second, SECOND_DISK)
     medium = artifacts.require(build.medium, build.workspace)
     discs = (medium, work.upstream("cidata") / DISC)
-    return replace(hardware(build, disk), scsi_disk=second, cdroms=discs, boot_cd=medium)
+    # No other disk: Windows numbers disks in the order in which their drivers start, and disk 0 is
+    # what the answer file makes partitions on.
+    return replace(hardware(build, disk), cdroms=discs, boot_cd=medium)
 
 
 async def _install(work: Work) -> tuple[str, Mapping[str, float]]:
@@ -78,7 +74,6 @@ async def _install(work: Work) -> tuple[str, Mapping[str, float]]:
 def make(work: Work) -> Made:
     """Install, and keep the key that opens what was installed."""
     host_key, timings = run(_install(work))
-    (work.folder / "second.qcow2").unlink()
     for name, mode in ((KEY, 0o600), (f"{KEY}.pub", 0o644)):
         key = (work.upstream("cidata") / name).read_bytes()
         write_bytes(work.folder / name, key, mode=mode)

@@ -8,6 +8,7 @@ the build used opens it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -74,6 +75,16 @@ class Consumer:
         """Boot, look, power off."""
         return phases(self.work, Patience.of(self.work.build).phase("checks", 20))
 
+    def session(
+        self, spec: MachineSpec, way: list[Phase]
+    ) -> contextlib.AbstractAsyncContextManager[Session]:
+        """The consumer logged in to its clone, once first boot has ended.
+
+        sshd answers earlier: while Setup is still at work, with keys that are not there yet, and
+        before the restart that a new host name needs.
+        """
+        return session(self.work, spec, self.access, way, part=self.name, after=FIRST_BOOT_READY)
+
     def machine(self, disc: Path | None, share: Path | None = None) -> MachineSpec:
         """A clone with the consumer's disc and, if given, a shared folder."""
         disk = overlay(self.work, "seal", f"{self.name}-{DISK}")
@@ -100,7 +111,7 @@ async def _nocloud(work: Work) -> list[Result]:
     share.mkdir()
     nocloud_disc(disc, [make_key_pair(consumer.key)], HOST_NAME, INSTANCE)
     spec, way = consumer.machine(disc, share), consumer.course()
-    async with session(work, spec, consumer.access, way, part="nocloud") as guest:
+    async with consumer.session(spec, way) as guest:
         guest.watcher.enter("checks")
         trip = functools.partial(round_trip, guest.guest, share)
         results = [await checks.run_check("virtio-fs", "round-trip", trip)]
@@ -119,7 +130,7 @@ async def _lima(work: Work) -> list[Result]:
     disc = work.folder / "lima.iso"
     lima_disc(disc, [make_key_pair(consumer.key)])
     spec, way = consumer.machine(disc), consumer.course()
-    async with session(work, spec, consumer.access, way, part="lima") as guest:
+    async with consumer.session(spec, way) as guest:
         guest.watcher.enter("checks")
         results = await _clone_checks(work, guest, "lima")
         await guest.power_off()

@@ -189,28 +189,30 @@ async def session(
     also: Sequence[Job] = (),
     *,
     part: str = "",
+    after: str = "",
 ) -> AsyncIterator[Session]:
     """Boot ``spec``, watch its course, and log in within the deadlines of its phases.
 
     ``part`` is a folder of its own for the evidence, where a stage boots more than one machine.
+    Nobody knocks before the guest has said a line on COM1 that matches ``after``.
     """
     deadline = sum(phase.deadline for phase in course)
-    async with (
-        watched(work, spec, course, also, part=part, access=access) as (machine, watcher),
-        connect(
+    async with watched(work, spec, course, also, part=part, access=access) as (machine, watcher):
+        if after:
+            await machine.console.wait_for(after, deadline)
+        async with connect(
             machine.ssh_port,
             access.user,
             access.key,
             access.host_key,
             deadline,
             tell=watcher.no_login,
-        ) as guest,
-    ):
-        try:
-            yield Session(machine, guest, watcher)
-        except GuestUnreachable:
-            await _last_word(machine)
-            raise
+        ) as guest:
+            try:
+                yield Session(machine, guest, watcher)
+            except GuestUnreachable:
+                await _last_word(machine)
+                raise
 
 
 async def _last_word(machine: Machine) -> None:

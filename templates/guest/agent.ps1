@@ -620,9 +620,13 @@ function Get-ServiceCommand($Step) {
     return $binary
 }
 
+# What a service needs may not be there yet: Get-Service asks Windows for each by its name, and fails.
 function Get-ServiceDependency([string]$Name) {
-    $service = Get-Service -Name $Name
-    return @($service.ServicesDependedOn | ForEach-Object -Process { $_.Name })
+    $value = Get-RegistryValue -Key ('HKLM:\SYSTEM\CurrentControlSet\Services\' + $Name) -Name 'DependOnService'
+    if ($null -eq $value) {
+        return @()
+    }
+    return @($value.Data | Where-Object -FilterScript { $_ })
 }
 
 function Test-ServiceDefinition($Step, $Found) {

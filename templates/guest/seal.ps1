@@ -8,7 +8,8 @@
 [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSUseSingularNouns', '', Scope = 'Function', Target = '*Access', Justification = 'Access is a singular noun.')]
 param(
     [string]$Config = '',
-    [string]$Phase = 'Clean'
+    [string]$Phase = 'Clean',
+    [string]$StoreTimeout = '900'
 )
 
 Set-StrictMode -Version 3.0
@@ -414,9 +415,21 @@ function Get-State([int]$Changes) {
 
 # --- the steps: each says changed or ok ----------------------------------------------------------
 
+# -2146498554 (0x800F0806): something is still being put in order, or waits for a restart. The former
+# passes within minutes.
 function Invoke-ComponentStoreStep {
-    Invoke-Program -Name 'dism.exe' -Arguments @('/Online', '/Cleanup-Image', '/StartComponentCleanup', '/ResetBase', '/Quiet', '/NoRestart') -TimeoutSeconds 7200 | Out-Null
-    return 'changed'
+    $deadline = [DateTime]::UtcNow.AddSeconds([int]$StoreTimeout)
+    while ($true) {
+        $ran = Invoke-Program -Name 'dism.exe' -Arguments @('/Online', '/Cleanup-Image', '/StartComponentCleanup', '/ResetBase', '/Quiet', '/NoRestart') -ExitCodes @(0, -2146498554) -TimeoutSeconds 7200
+        if ($ran.ExitCode -eq 0) {
+            return 'changed'
+        }
+        if ([DateTime]::UtcNow -ge $deadline) {
+            throw "for $StoreTimeout s dism.exe has ended with 0x800f0806: operations are pending in the component store"
+        }
+        Write-Note -Text 'operations are pending in the component store; it is asked again'
+        Start-Sleep -Milliseconds 2000
+    }
 }
 
 # The services that would fill the caches again at once are stopped first; they start on demand.

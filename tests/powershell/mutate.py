@@ -6,7 +6,7 @@ Goes in: the scripts under templates/guest/ and the tests that run each. Comes o
 of mutants, killed and survived, each survivor as a line with its change and, from survivors.toml,
 why it may live; exit code 1 when less than 85 % were killed. What noticed each mutant is kept in
 mutants.json beside this file after each: a run goes on where the one before ended, and forgets what
-belongs to another text of the script. --survivors tries again those that lived; --table only
+belongs to another text of the function. --survivors tries again those that lived; --table only
 prints; --write puts the table into docs/guest-scripts.md.
 
 A first run of all tests, on copies whose functions tell that they were called, shows which tests
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import inspect
 import json
@@ -136,6 +137,7 @@ def mutated(mutant: Mutant) -> str:
     return "\n".join(lines) + "\n"
 
 
+@functools.cache
 def function_of(script: str) -> dict[int, str]:
     """Line number -> the function it stands in; lines outside of functions are absent."""
     found, name = {}, ""
@@ -361,32 +363,62 @@ def every(scripts: list[str]) -> list[Mutant]:
     return [m for script in scripts for m in mutants(script) if parses(mutated(m))]
 
 
-def digest(script: str) -> str:
-    """What a script's results belong to."""
-    return hashlib.sha256((GUEST / script).read_bytes()).hexdigest()[:16]
-
-
 def key(mutant: Mutant) -> str:
-    """A mutant's name in the results."""
-    return f"{mutant.line}: {mutant.before.strip()} -> {mutant.after.strip()}"
+    """A mutant's name among those of its function; lines are counted from the function's first."""
+    lines = function_of(mutant.script)
+    first = min((n for n in lines if lines[n] == lines.get(mutant.line)), default=1)
+    return f"{mutant.line - first}: {mutant.before.strip()} -> {mutant.after.strip()}"
 
 
-def kept() -> dict[str, dict[str, str]]:
-    """What earlier runs found for the scripts as they are: script -> mutant -> what noticed it."""
-    read = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+def digests(script: str) -> dict[str, str]:
+    """Function -> the digest of its text, which its results belong to; "" is what is in none."""
+    texts: dict[str, list[str]] = defaultdict(list)
+    inside = function_of(script)
+    for number, line in enumerate((GUEST / script).read_text().splitlines(), 1):
+        texts[inside.get(number, "")].append(line)
     return {
-        script: dict(found["noticed by"])
-        for script, found in read.items()
-        if script in TESTS and found["script"] == digest(script)
+        name: hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        for name, lines in texts.items()
     }
 
 
-def keep(results: dict[str, dict[str, str]]) -> None:
-    """Write the results down, whole or not at all."""
-    text = {name: {"script": digest(name), "noticed by": found} for name, found in results.items()}
-    new = RESULTS.with_suffix(".new")
-    new.write_text(json.dumps(text, indent=1, sort_keys=True) + "\n")
-    new.rename(RESULTS)
+class Results:
+    """What noticed each mutant: script -> function -> mutant -> a test, or nothing if it lived."""
+
+    def __init__(self) -> None:
+        """What earlier runs found for the functions as they are now."""
+        read = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        self.digests = {script: digests(script) for script in TESTS}
+        self.found: dict[str, dict[str, dict[str, str]]] = {
+            script: {
+                name: dict(kept["noticed by"])
+                for name, kept in functions.items()
+                if self.digests[script].get(name) == kept["text"]
+            }
+            for script, functions in read.items()
+            if script in TESTS
+        }
+
+    def get(self, mutant: Mutant) -> str | None:
+        """What noticed it; nothing known, ``None``."""
+        function = function_of(mutant.script).get(mutant.line, "")
+        return self.found.get(mutant.script, {}).get(function, {}).get(key(mutant))
+
+    def add(self, mutant: Mutant, killer: str) -> None:
+        """Note it, and write all down: whole or not at all."""
+        function = function_of(mutant.script).get(mutant.line, "")
+        functions = self.found.setdefault(mutant.script, {})
+        functions.setdefault(function, {})[key(mutant)] = killer
+        text = {
+            script: {
+                name: {"text": self.digests[script][name], "noticed by": found}
+                for name, found in functions.items()
+            }
+            for script, functions in self.found.items()
+        }
+        new = RESULTS.with_suffix(".new")
+        new.write_text(json.dumps(text, indent=1, sort_keys=True) + "\n")
+        new.rename(RESULTS)
 
 
 def reason(mutant: Mutant) -> str:
@@ -444,8 +476,8 @@ def row(name: str, found: list[tuple[Mutant, bool]]) -> str:
 
 def hunt(scripts: list[str], jobs: int, again: bool) -> None:
     """Try what has no result yet; with ``again`` also what lived."""
-    results = kept()
-    done = [(m, results.get(m.script, {}).get(key(m))) for m in every(scripts)]
+    results = Results()
+    done = [(m, results.get(m)) for m in every(scripts)]
     todo = [m for m, killer in done if killer is None or (again and not killer)]
     if not todo:
         return
@@ -453,8 +485,7 @@ def hunt(scripts: list[str], jobs: int, again: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         groups = survey(sorted({m.script for m in todo}), Path(folder))
     for count, (mutant, killer) in enumerate(try_all(todo, groups, jobs), 1):
-        results.setdefault(mutant.script, {})[key(mutant)] = killer
-        keep(results)
+        results.add(mutant, killer)
         state = f"killed by {killer}" if killer else "SURVIVED"
         print(f"{count}/{len(todo)} {mutant.script}:{mutant.line} {state}", flush=True)
 
@@ -473,8 +504,8 @@ def main() -> int:
     scripts = [options.script] if options.script else list(TESTS)
     if not options.table:
         hunt(scripts, options.jobs, options.survivors)
-    results = kept()
-    known = [(m, results.get(m.script, {}).get(key(m))) for m in every(scripts)]
+    results = Results()
+    known = [(m, results.get(m)) for m in every(scripts)]
     found = [(m, bool(killer)) for m, killer in known if killer is not None]
     lines = list(table(found, len(known) - len(found)))
     print("\n".join((*survivors(found), *lines)))

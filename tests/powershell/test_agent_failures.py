@@ -186,6 +186,7 @@ CASES = [
         with_service(on_start="hangs"),
         ("-ServiceTimeout", "1"),
     ),
+    Case("service-slow", svc(), "changed", "", with_service(on_start="slow"), calls=1),
     Case(
         "service-dependency",
         svc(),
@@ -314,6 +315,12 @@ CASES = [
         "changed",
     ),
     Case("update-3010", update(), "reboot"),
+    Case(
+        "update-left-over",  # the task of an attempt that was cut off
+        update("KB6"),
+        "reboot",
+        machine={"tasks": {"GoldenWindowsUpdate-it": {"action": {}, "result": 0}}},
+    ),
     Case("update-there", update("KB7"), "ok", machine={"hotfixes": ["KB7"]}, calls=0),
     Case(
         "update-not-applicable",

@@ -7,14 +7,22 @@ from typing import Any
 
 import pytest
 
-from tests.powershell.fake_machine import ADMINISTRATORS, SYSTEM, FakeMachine, Ran, Run, package
+from tests.powershell.fake_machine import (
+    ADMINISTRATORS,
+    SYSTEM,
+    FakeMachine,
+    Ran,
+    Run,
+    package,
+    service,
+)
 
 pytestmark = pytest.mark.powershell
 
 VIRTIOFS = "C:\\Program Files\\Golden Windows\\virtiofs.exe"
 KEYS = "C:\\ProgramData\\ssh\\administrators_authorized_keys"
-RAN = '[IO.File]::AppendAllText("$env:GOLDEN_MACHINE/ran", "$First|$Second`n")\n'
-SCRIPT = f"param($First, $Second)\n{RAN}"
+RAN = '[IO.File]::AppendAllText("$env:GOLDEN_MACHINE/ran", "$First|$Second|$Third`n")\n'
+SCRIPT = f"param($First, $Second, $Third)\n{RAN}"
 ENTRIES = [
     {"identity": SYSTEM, "rights": "FullControl"},
     {"identity": ADMINISTRATORS, "rights": "FullControl"},
@@ -124,7 +132,7 @@ def every_kind(machine: FakeMachine) -> list[dict[str, Any]]:
             "id": "script",
             "kind": "script",
             "payloads": [machine.payload("s.ps1", SCRIPT)],
-            "arguments": ['a "b" c\\', ""],
+            "arguments": ['a "b" c\\', "", "z"],
         },
     ]
 
@@ -178,7 +186,7 @@ def test_a_second_apply_changes_nothing(life: Lifecycle) -> None:
     assert set(life.again.states.values()) == {"ok"}, life.again.states
     assert life.again.calls == []
     assert life.again.state == life.applied.state
-    assert (life.machine.folder / "ran").read_text() == 'a "b" c\\|\n'
+    assert (life.machine.folder / "ran").read_text() == 'a "b" c\\||z\n'
 
 
 def test_lines_and_beacons_are_as_the_contract_says(life: Lifecycle) -> None:
@@ -323,6 +331,8 @@ def test_what_was_changed_behind_its_back_is_mended(life: Lifecycle) -> None:
     spoil(state, machine)
     machine.state = state
     key = "SOFTWARE\\Vendor\\Deep"
+    services = "SYSTEM\\CurrentControlSet\\Services"
+    machine.set_registry(f"{services}\\VirtioFsSvc", "DependOnService", [], "REG_MULTI_SZ")
     machine.set_registry(key, "s", "a b")
     machine.set_registry(key, "e", "%SystemRoot%\\x", "REG_SZ")
     machine.set_registry(key, "old", "again")
@@ -359,3 +369,23 @@ def test_what_was_changed_behind_its_back_is_mended(life: Lifecycle) -> None:
     )
     assert set(after.states.values()) == {"ok"}
     assert machine.state["services"]["VirtioFsSvc"]["depend"] == ["WinFsp.Launcher", "VirtioFsDrv"]
+
+
+def test_a_service_that_needs_nothing_any_more(machine: FakeMachine) -> None:
+    demo = service(binary="C:\\old.exe", depend=["sshd"])
+    machine.change(services=machine.state["services"] | {"Demo": demo})
+    key = "SYSTEM\\CurrentControlSet\\Services\\Demo"
+    machine.set_registry(key, "DependOnService", ["sshd"], "REG_MULTI_SZ")
+    step = {"id": "demo", "kind": "service", "name": "Demo", "binary": "C:\\old.exe"}
+    ran = machine.apply(machine.plan(step))
+    assert ran.states == {"demo": "changed"}, ran.text
+    assert ran.state["services"]["Demo"]["depend"] == []
+
+
+def test_a_service_may_need_one_that_is_not_there_yet(machine: FakeMachine) -> None:
+    """The driver of a device that the machine lacks has no service: asking for it would fail."""
+    depend = ["Nobody", "sshd"]
+    step = {"id": "demo", "kind": "service", "name": "Demo", "binary": "C:\\x.exe", "state": "any"}
+    ran = machine.apply(machine.plan(step | {"depend": depend}))
+    assert ran.states == {"demo": "changed"}, ran.text
+    assert ran.state["services"]["Demo"]["depend"] == depend

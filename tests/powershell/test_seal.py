@@ -340,6 +340,23 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
     return dict(zip(BROKEN, ran, strict=True))
 
 
+PENDING = -2146498554  # 0x800F0806: operations are pending in the component store
+
+
+def test_the_component_store_is_asked_again_while_operations_are_pending(
+    machine: FakeMachine,
+) -> None:
+    config = prepare(machine)
+    machine.change(programs={"dism.exe": {"exit": [PENDING, 0]}})
+    ran = clean(machine, config)
+    assert ran.exit == 0, ran.text
+    assert [call[0] for call in ran.calls].count("dism.exe") == 2
+    machine.change(programs={"dism.exe": {"exit": PENDING}})
+    (ran,) = machine.run(Run("seal.ps1", ["-Config", config, "-StoreTimeout", "0"]))
+    assert ran.exit == 1
+    assert "for 0 s dism.exe has ended with 0x800f0806" in ran.text
+
+
 @pytest.mark.parametrize("program", BROKEN)
 def test_a_failing_step_ends_it_before_anything_is_generalised(
     broken: dict[str, Ran], program: str

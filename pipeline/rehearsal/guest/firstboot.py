@@ -78,7 +78,7 @@ def _apply(machine: Machine, wishes: Wishes) -> dict[str, Any]:
     return {
         "disc": wishes.disc,
         "instance": wishes.instance,
-        "host_name": machine.name,
+        "host_name": machine.name.upper(),  # as %COMPUTERNAME% has it
         "users": [owner, *users],
         "errors": errors,
     }
@@ -98,20 +98,23 @@ def _tell(record: dict[str, Any]) -> None:
 
 
 def run(machine: Machine, start_services: Callable[[], None]) -> None:
-    """The first boot of a sealed system: a machine of its own, then services."""
+    """The first boot of a sealed system: a machine of its own, while services start beside it.
+
+    As on Windows sshd answers before the keys are there.
+    """
     linux.serial("GOLDEN firstboot started")
     machine.registry.set(CRYPTOGRAPHY, "MachineGuid", secrets.token_hex(16))
     oobe.specialize(machine)
+    sshd.make_host_keys(machine)
+    start_services()
     wishes = discs.find(machine.drives)
     linux.serial(f"GOLDEN firstboot disc {wishes.disc}")
     record = _apply(machine, wishes)
-    sshd.make_host_keys(machine)
     machine.registry.set(STATE, "ImageState", oobe.COMPLETE)
     machine.registry.set(KEY, "Done", 1, "DWord")
     # Setup's copy of the answer file has done its work; a build's copy could hold secrets.
     machine.path(r"C:\Windows\Panther\unattend.xml").unlink(missing_ok=True)
-    _record(machine, record)  # before anyone can log in and look for it
-    start_services()
+    _record(machine, record)
     _tell(record)
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from . import drivers, services
+from . import drivers, services, virtiofs
 from .context import Context, StepFailed
 from .machine import HOTFIXES, UNINSTALL, Machine
 from .msi import BadPackage, Package
@@ -92,9 +92,15 @@ def _driver(c: Context) -> drivers.Driver:
 
 
 def change_driver(c: Context) -> bool:
-    """Put the package into the store and bind it; a driver's service starts with the system."""
+    """Put the package into the store and bind it; a driver's service starts with the system.
+
+    Windows makes the service when it installs the driver on a device. Every machine of ours has
+    the devices but for virtio-fs.
+    """
     driver = _driver(c)
     drivers.store(driver, c.machine.c)
+    if driver.name == "viofs" and not virtiofs.present():
+        return False
     drivers.bind(driver, c.machine.release)
     name = drivers.service(driver)
     if not services.exists(c.machine, name):

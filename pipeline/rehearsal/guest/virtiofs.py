@@ -31,6 +31,14 @@ def _device() -> Path:
     raise NoShare("the machine has no virtio-fs device")
 
 
+def present() -> bool:
+    """Whether the machine has such a device."""
+    try:
+        return _device().exists()
+    except (NoShare, FileNotFoundError):
+        return False
+
+
 def capability(config: bytes, kind: int) -> int:
     """Where virtio's capability of this kind lies in the PCI configuration space."""
     position = config[0x34]

@@ -7,8 +7,12 @@ function global:New-FakeService([string]$Name, $Entry) {
         Name               = $Name
         DisplayName        = $Entry.display_name
         Status             = ($Entry.state -replace ' ', '')
-        ServicesDependedOn = @($Entry.depend | Where-Object -FilterScript { $_ } | ForEach-Object -Process { [pscustomobject]@{ Name = $_ } })
     }
+}
+
+# Windows keeps in the registry what a service needs, whether that is there or not.
+function global:Set-FakeDependency([string]$Name, [string[]]$Needed) {
+    Set-FakeEffect -Effect ([pscustomobject]@{ key = "HKLM:\SYSTEM\CurrentControlSet\Services\$Name"; name = 'DependOnService'; type = 'MultiString'; value = $Needed })
 }
 
 $Double['Get-Service'] = {
@@ -34,7 +38,17 @@ $Double['New-Service'] = {
     $entry = [pscustomobject]@{ binary = $Bound['BinaryPathName']; display_name = [string]$Bound['DisplayName']; start = $start; state = 'Stopped'; depend = @($Bound['DependsOn'] | Where-Object -FilterScript { $_ }); exit_code = 1077 }
     Set-FakeEntry -Table $state.services -Name $name -Value $entry
     Save-FakeState -State $state
+    if ($entry.depend.Count -gt 0) { Set-FakeDependency -Name $name -Needed $entry.depend }
     return (New-FakeService -Name $name -Entry $entry)
+}
+
+# A service that is slow to start runs once it was looked at twice while it was pending.
+function global:Step-FakeService($State, $Entry) {
+    if ((Get-FakeEntry -Table $Entry -Name 'on_start') -ne 'slow' -or $Entry.state -ne 'Start Pending') { return }
+    $looks = 1 + [int](Get-FakeEntry -Table $Entry -Name 'looks')
+    Set-FakeEntry -Table $Entry -Name 'looks' -Value $looks
+    if ($looks -gt 2) { $Entry.state = 'Running' }
+    Save-FakeState -State $State
 }
 
 $Double['Get-CimInstance'] = {
@@ -47,6 +61,7 @@ $Double['Get-CimInstance'] = {
             $name = $Matches[1]
             $entry = Get-FakeEntry -Table $state.services -Name $name
             if ($null -eq $entry) { return }
+            Step-FakeService -State $state -Entry $entry
             return [pscustomobject]@{ Name = $name; PathName = $entry.binary; StartMode = $entry.start; State = $entry.state; ExitCode = $entry.exit_code }
         }
         'Win32_QuickFixEngineering' {

@@ -56,7 +56,10 @@ def options(words: Arguments, names: set[str]) -> dict[str, str] | None:
     return pairs if known and len(words) % 2 == 0 else None
 
 
-def sc_config(state: State, service: dict[str, Any], words: Arguments) -> int:
+SERVICES = r"HKLM:\SYSTEM\CurrentControlSet\Services"
+
+
+def sc_config(state: State, name: str, service: dict[str, Any], words: Arguments) -> int:
     given = options(words, {"binpath=", "depend=", "start=", "displayname=", "obj=", "type="})
     if given is None:
         return refuse(
@@ -68,7 +71,8 @@ def sc_config(state: State, service: dict[str, Any], words: Arguments) -> int:
     if "binPath=" in given:
         service["binary"] = given["binPath="]
     if "depend=" in given:
-        service["depend"] = [name for name in given["depend="].split("/") if name]
+        service["depend"] = [needed for needed in given["depend="].split("/") if needed]
+        effect(f"{SERVICES}\\{name}", "DependOnService", "MultiString", service["depend"])
     save(state)
     return refuse("[SC] ChangeServiceConfig SUCCESS", 0)
 
@@ -85,8 +89,10 @@ def sc_start(state: State, service: dict[str, Any]) -> int:
         if other["state"] != "Running":
             other["state"] = "Running"
     outcome = service.get("on_start", "runs")
-    service["state"] = {"runs": "Running", "dies": "Stopped", "hangs": "Start Pending"}[outcome]
-    service["exit_code"] = {"runs": 0, "dies": 1067, "hangs": 0}[outcome]
+    pending = "Start Pending"  # of one that is slow, until it was looked at twice
+    states = {"runs": "Running", "dies": "Stopped", "hangs": pending, "slow": pending}
+    service["state"] = states[outcome]
+    service["exit_code"] = 1067 if outcome == "dies" else 0
     save(state)
     return refuse("        STATE              : 2  START_PENDING", 0)
 
@@ -98,7 +104,7 @@ def sc(arguments: Arguments) -> int:
     if service is None:
         return refuse(f"[SC] OpenService FAILED 1060:\n\n{name} does not exist.", 1060)
     if verb == "config":
-        return sc_config(state, service, words)
+        return sc_config(state, name, service, words)
     if verb == "start":
         return sc_start(state, service)
     if verb == "stop":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.rehearsal.guest import services, sshd, windows
+from pipeline.rehearsal.guest import services, sshd, virtiofs, windows
 from pipeline.rehearsal.guest.machine import ADMINISTRATORS, PENDING, SYSTEM
 from tests.unit.rehearsal.standin import Guest
 
@@ -115,11 +115,15 @@ def test_more_permissions_than_needed_lock_out(guest: Guest) -> None:
     assert sshd.accepted_keys(guest.machine) == b""
 
 
-def test_driver_goes_into_the_store(guest: Guest) -> None:
+@pytest.mark.parametrize("device", [True, False])
+def test_driver_goes_into_the_store_and_has_a_service_where_its_device_is(
+    guest: Guest, device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(virtiofs, "present", lambda: device)
     step = {"id": "d", "kind": "driver", "name": "viofs", "payloads": guest.driver("2k25")}
     assert guest.run(step)[1][0]["state"] == "changed"
     assert guest.run(step)[1][0]["state"] == "ok"
-    assert services.exists(guest.machine, "VirtioFsDrv")
+    assert services.exists(guest.machine, "VirtioFsDrv") is device
 
 
 def test_an_older_driver_can_be_beside_a_newer_one(guest: Guest) -> None:
