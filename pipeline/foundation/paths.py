@@ -102,6 +102,10 @@ class Workspace:
         """Everything that is built for one image."""
         return self.output / "build" / image
 
+    def asked(self, image: str) -> Path:
+        """When the rebuild of the image that somebody asked for began; there until it is done."""
+        return self.build(image) / "asked.json"
+
     def stage(self, image: str, stage: str) -> Path:
         """The folder of one stage of one image."""
         return self.build(image) / stage

@@ -9,12 +9,10 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from doit.exceptions import TaskFailed
@@ -27,11 +25,12 @@ from pipeline.foundation.paths import Workspace, shown
 from pipeline.foundation.process import die_with_parent, run_shown
 from pipeline.foundation.progress import close_all, reporter
 from pipeline.publishing import catalog
-from pipeline.stages import artifacts, layers, shelves
+from pipeline.stages import artifacts, layers, shelves, tonight
 from pipeline.stages.build import SAID, Build
 from pipeline.stages.graph import STAGES
 from pipeline.stages.plan import Decision, State, decide
 from pipeline.stages.runner import obtain_stage, run_stage
+from pipeline.stages.signals import stop_on_signals
 
 Task = dict[str, Any]
 Tasks = Iterator[Task]
@@ -94,6 +93,7 @@ def _licence(image: str) -> None:
 
 def _stage(image: str, stage: str) -> None:
     build = Graph.load().build(image)
+    tonight.begin(build)
     run_stage(build, stage, STAGES, reporter(f"{stage}:{image}"))
 
 
@@ -109,10 +109,15 @@ def _needs(image: str, stage: str) -> Needs:
 
 
 def _built(image: str) -> None:
-    """Say what is published now, whether it was built in this run or before."""
+    """Bring what is published now where it belongs and say where that is, whoever built it."""
     graph = Graph.load()
-    build, workspace = graph.build(image), graph.workspace
-    identifier = graph.decisions[image]["publish"].examined.id
+    build = graph.build(image)
+    _told_where(build, graph.decisions[image]["publish"].examined.id)
+    tonight.end(build)
+
+
+def _told_where(build: Build, identifier: str) -> None:
+    image, workspace = build.image.name, build.workspace
     here = catalog.find(workspace.catalog, image, identifier)
     if here is not None and catalog.present(workspace.published, here):
         _fill_stores(build, here)
@@ -189,7 +194,7 @@ class Graph:
         """Read the definitions; problems in them end the program with a list, not a traceback."""
         workspace = Workspace.default()
         workspace.output.mkdir(parents=True, exist_ok=True)
-        _stop_on_signals()
+        stop_on_signals()
         try:
             return cls(load(workspace), workspace)
         except PipelineError as error:
@@ -315,29 +320,3 @@ class Graph:
 
     def _receipt_of(self, pin: Pin) -> str:
         return shown(self.workspace.fetch_receipt(pin.name))
-
-
-def _stop_on_signals() -> None:
-    """SIGTERM and a closed terminal end a run as Ctrl-C does: in order, with results kept.
-
-    A script that starts us with ``&`` has SIGINT ignored, and then nothing could end us in order;
-    ``nohup`` has SIGHUP ignored, and means it.
-    """
-
-    def stop(_: int, __: object) -> None:
-        for child in multiprocessing.active_children():
-            if child.pid:
-                os.kill(child.pid, signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-
-    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, trace)
-            return
-        print("interrupted; the same command goes on where this one was", file=sys.stderr)
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)
-    sys.excepthook = end

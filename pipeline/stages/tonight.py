@@ -7,6 +7,9 @@ image that is about to expire is rebuilt from install on: publishing the old dis
 turn the clock back. Its inputs and ids stay what they are, because nothing that goes in has
 changed; what is not good any more is the product. That needs no memory: the day, the receipt of
 install and the catalog decide, so that every runner decides the same.
+
+What is asked for with ``GOLDEN_REBUILD`` needs one: when it began. Only what is older must be made
+anew, so that a run that failed goes on where it was, as every other does.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.files import read_json, write_json
 from pipeline.publishing import catalog
 from pipeline.stages.build import Build, Stage
 from pipeline.stages.plan import ABSENT, NEVER, Decision, State, decide
 from pipeline.stages.receipts import Receipt
 
+_FORM = "%Y-%m-%dT%H:%M:%SZ"
 ASKED = ("it was asked for anew",)
 
 
@@ -48,7 +53,7 @@ def installed_too_long_ago(build: Build, receipt: Receipt) -> tuple[str, ...]:
 
     Holds for every disk that stands on the installed one: a new layer on an old Windows is old.
     """
-    if build.rebuild:
+    if asked_for(build, receipt.finished_at):
         return ASKED
     days = build.facts.evaluation_days
     if receipt.stage != "install":
@@ -68,15 +73,42 @@ def unpublished(build: Build, identifier: str) -> tuple[str, ...]:
     The catalog of this host is looked at first, then those of the stores: a runner that has nothing
     else learns from one small file that there is nothing to do.
     """
-    if build.rebuild:
+    if build.rebuild and _began(build) is None:  # no version can be good enough: nobody is asked
         return ASKED
     expiring: list[str] = []
     for entry in _made_from(build, identifier):
-        reason = _expiring(build, entry)
+        reason = ASKED[0] if asked_for(build, entry.built_at) else _expiring(build, entry)
         if not reason:
             return ()
         expiring.append(reason)
-    return tuple(expiring[:1]) or ABSENT
+    return tuple(expiring[:1]) or (ASKED if build.rebuild else ABSENT)
+
+
+def begin(build: Build) -> None:
+    """A stage of the build runs: a rebuild that was asked for has begun, at the latest now."""
+    if build.rebuild and _began(build) is None:
+        write_json(build.workspace.asked(build.image.name), {"began": f"{build.now:{_FORM}}"})
+
+
+def end(build: Build) -> None:
+    """What is asked for is published, or is not asked for any more: the next wish is a new one."""
+    build.workspace.asked(build.image.name).unlink(missing_ok=True)
+
+
+def asked_for(build: Build, made: str) -> bool:
+    """Whether a product of that moment has to be made anew because somebody asked for it."""
+    if not build.rebuild:
+        return False
+    began = _began(build)
+    return began is None or not made or moment(made) < began
+
+
+def _began(build: Build) -> datetime.datetime | None:
+    """When the rebuild that is asked for began; None before that."""
+    match read_json(build.workspace.asked(build.image.name)):
+        case {"began": str(text)}:
+            return moment(text)
+    return None
 
 
 def _made_from(build: Build, identifier: str) -> Iterator[catalog.Entry]:

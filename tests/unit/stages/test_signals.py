@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 WAITS = """
-from pipeline.stages import tasks
-tasks._stop_on_signals()
+from pipeline.stages.signals import stop_on_signals
+stop_on_signals()
 print("ready", flush=True)
 import time
 time.sleep(600)

@@ -71,6 +71,22 @@ def test_a_pin_with_known_holes_is_named_before_anything_is_fetched(
     assert "CVE-2026-3006" in capsys.readouterr().err
 
 
+def test_a_rebuild_that_is_asked_for_begins_with_a_stage_and_ends_with_the_build(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = Graph(replace(graph.definitions, rebuild=("rehearsal",)), graph.workspace)
+    asked = graph.workspace.asked("rehearsal")
+    seen: list[bool] = []
+    monkeypatch.setattr(Graph, "load", lambda: asking)
+    monkeypatch.setattr(tasks, "run_stage", lambda *_: seen.append(asked.exists()))
+    tasks.ACTIONS["stage"](image="rehearsal", stage="media")
+    assert seen == [True]
+    assert set(by_name(asking.stage_tasks("media"))["rehearsal"]) >= {"actions"}
+    assert asked.exists()
+    tasks.ACTIONS["built"](image="rehearsal")
+    assert not asked.exists()
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tasks.ACTIONS, "licence", lambda image: {}[image])
     function, arguments, named = tasks.action("licence", image="toy")

@@ -34,7 +34,16 @@ from pipeline.stages.build import Build, Made, Stage, Work
 from pipeline.stages.graph import STAGES
 from pipeline.stages.plan import State, decide
 from pipeline.stages.runner import run_stage
-from pipeline.stages.tonight import due, installed_too_long_ago, moment, tonight, unpublished
+from pipeline.stages.tonight import (
+    ASKED,
+    begin,
+    due,
+    end,
+    installed_too_long_ago,
+    moment,
+    tonight,
+    unpublished,
+)
 from tests.servers import Server, Site, answer, status
 
 DAY = datetime.timedelta(days=1)
@@ -75,6 +84,7 @@ class Night:
         self.settings = Settings()
         self.day = 0.0
         self.rebuild = False
+        self.fails = ""
         self.value = 1
         self.ran: list[str] = []
         self.stages = (
@@ -97,6 +107,8 @@ class Night:
 
     def make(self, work: Work, name: str) -> Made:
         self.ran.append(name)
+        if name == self.fails:
+            raise PipelineError(f"{name} failed")
         if name == "publish":
             self.publish(work)
         (work.folder / "product").write_text(name)
@@ -120,10 +132,12 @@ class Night:
         self.ran.clear()
         for decision in decide(self.build, self.stages):
             if decision.state is State.RUN:
+                begin(self.build)
                 run_stage(self.build, decision.name, self.stages, Silent())
                 path = self.workspace.receipt("toy", decision.name)
                 receipt = json.loads(path.read_text())
                 write_json(path, receipt | {"finished_at": utc(later(self.day))})
+        end(self.build)
         return list(self.ran)
 
     def reasons(self) -> list[str]:
@@ -227,6 +241,70 @@ def test_what_is_asked_for_is_built_although_nothing_changed(night: Night) -> No
     night.rebuild = False
     assert night.run() == []
     assert len(night.versions()) == 2
+
+
+def test_a_rebuild_that_failed_goes_on_where_it_was(night: Night) -> None:
+    night.run()
+    night.day, night.rebuild, night.fails = 1, True, "publish"
+    with pytest.raises(PipelineError, match="publish failed"):
+        night.run()
+    assert night.ran == EVERYTHING
+    night.day, night.fails = 3, ""
+    assert night.reasons() == ["it was asked for anew"]
+    assert night.run() == ["publish"]
+    assert len(night.versions()) == 2
+
+
+def test_asked_for_every_night_it_is_built_anew_once_after_every_version(night: Night) -> None:
+    """As from a host's file of variables."""
+    night.rebuild = True
+    for night.day in (0, 1, 2):
+        assert night.run() == EVERYTHING
+    assert len(night.versions()) == 3
+
+
+def test_what_was_published_since_it_was_asked_for_is_not_published_again(night: Night) -> None:
+    """It is here, but a store did not take it: only that is left to do."""
+    night.run()
+    night.day, night.rebuild = 1, True
+    begin(night.build)
+    night.run()
+    asked = night.workspace.asked("toy")
+    write_json(asked, {"began": utc(later(1))})
+    night.day = 2
+    assert night.reasons() == []
+    assert night.run() == []
+    assert not asked.exists()
+    assert night.reasons() == ["it was asked for anew"]
+
+
+def test_who_asks_no_more_has_a_later_wish_counted_from_then(night: Night) -> None:
+    night.run()
+    night.day, night.rebuild, night.fails = 1, True, "publish"
+    with pytest.raises(PipelineError):
+        night.run()
+    night.day, night.rebuild, night.fails = 2, False, ""
+    assert night.run() == []
+    night.day, night.rebuild = 3, True
+    assert night.run() == EVERYTHING
+
+
+def test_asking_what_would_be_built_begins_nothing(night: Night) -> None:
+    night.run()
+    night.rebuild = True
+    assert night.reasons() == ["it was asked for anew"]
+    assert not night.workspace.asked("toy").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"began": 5}'])
+def test_a_note_cut_short_is_none(night: Night, text: str) -> None:
+    night.run()
+    night.day, night.rebuild = 1, True
+    night.workspace.asked("toy").write_text(text)
+    old = night.build.receipt("install")
+    assert old is not None
+    assert installed_too_long_ago(night.build, old) == ASKED
+    assert night.run() == EVERYTHING
 
 
 def test_a_changed_input_is_the_reason(night: Night) -> None:
