@@ -41,6 +41,7 @@ def _private(folder: Path) -> None:
 
 
 def _hold(folder: Path) -> int | None:
+    """The lock of a folder; None when a living owner has it. FileNotFoundError: it is gone."""
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +55,11 @@ def sweep(where: Path) -> list[Path]:
     """Remove the folders whose owner is gone; returns them. The caller holds the common lock."""
     removed = []
     for folder in sorted(path for path in where.iterdir() if path.is_dir()):
-        if (handle := _hold(folder)) is not None:
+        try:
+            handle = _hold(folder)
+        except FileNotFoundError:  # its owner has just ended, and removed it
+            continue
+        if handle is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
             removed.append(folder)

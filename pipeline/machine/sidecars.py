@@ -172,11 +172,16 @@ def _accepting(path: Path) -> tuple[socket.socket, socket.socket]:
 
 @asynccontextmanager
 async def _running(
-    name: str, argv: Sequence[str], ours: socket.socket, theirs: socket.socket, log: Path
+    name: str,
+    argv: Sequence[str],
+    ours: socket.socket,
+    theirs: socket.socket,
+    log: Path,
+    cwd: Path | None = None,
 ) -> AsyncIterator[Sidecar]:
     with ours, theirs:
         with log.open("ab") as stream:
-            process = await spawn(argv, log=stream, pass_fds=(theirs.fileno(),))
+            process = await spawn(argv, log=stream, pass_fds=(theirs.fileno(),), cwd=cwd)
         theirs.close()
         try:
             yield Sidecar(name, process, tuple(argv), log, ours)
@@ -212,7 +217,9 @@ async def swtpm(state: Path, evidence: Path) -> AsyncIterator[Sidecar]:
         ) from None
     state.mkdir(parents=True, exist_ok=True)
     ours, theirs = socket.socketpair()
-    argv = [str(binary), "socket", "--tpm2", "--terminate", "--tpmstate", f"dir={state}"]
+    # swtpm splits its options at commas and has no way to write one in a path: it runs in there.
+    argv = [str(binary), "socket", "--tpm2", "--terminate", "--tpmstate", "dir=."]
     argv += ["--ctrl", f"type=unixio,clientfd={theirs.fileno()}"]
-    async with _running("swtpm", argv, ours, theirs, evidence / "swtpm.log") as sidecar:
+    log = evidence / "swtpm.log"
+    async with _running("swtpm", argv, ours, theirs, log, cwd=state) as sidecar:
         yield sidecar

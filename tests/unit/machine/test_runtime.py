@@ -44,6 +44,22 @@ def test_the_folder_of_a_dead_owner_is_swept(tmp_path: Path) -> None:
         assert folder.exists()
 
 
+def test_a_folder_whose_owner_removes_it_meanwhile_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner that ends holds no common lock: its folder may vanish between two looks."""
+    (tmp_path / "base" / "mending").mkdir(parents=True)
+    hold = runtime._hold
+
+    def late(folder: Path) -> int | None:
+        if folder.name == "mending":
+            folder.rmdir()
+        return hold(folder)
+
+    monkeypatch.setattr(runtime, "_hold", late)
+    assert runtime.sweep(tmp_path / "base") == []
+
+
 def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "base").symlink_to(tmp_path / "elsewhere")
