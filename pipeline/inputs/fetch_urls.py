@@ -17,6 +17,8 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _FOR_EVER = 1e9
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+ ()-]")
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 
 def printable(text: str) -> str:
     """What a server sent, fit for a terminal: no control characters."""
@@ -45,6 +47,14 @@ def redirect_problem(target: str, seen: list[str], limit: int) -> str:
     if len(seen) > limit:
         return f"redirects more than {limit} times, last to {shown_url(target)}"
     return ""
+
+
+def on_loopback(url: str) -> bool:
+    """Whether a URL leads to this very host."""
+    try:
+        return urlsplit(url).hostname in LOOPBACK
+    except ValueError:
+        return False
 
 
 def is_downgrade(source: str, target: str) -> bool:

@@ -27,6 +27,7 @@ from pipeline.inputs.fetch_types import Answer, Fetcher, HttpError, Limits, whol
 from pipeline.inputs.fetch_urls import (
     content_range,
     is_downgrade,
+    on_loopback,
     printable,
     redirect_problem,
     retry_after,
@@ -65,7 +66,15 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 class _Session(requests.Session):
-    """A session that leaves redirects to us; the library would parse their targets all the same."""
+    """A session that leaves redirects to us; the library would parse their targets all the same.
+
+    What leads to this very host goes to no proxy, whatever NO_PROXY says: it could not answer, and
+    would be told what is meant for this host alone.
+    """
+
+    def merge_environment_settings(self, url: Any, *args: Any, **kwargs: Any) -> Any:
+        settings = super().merge_environment_settings(url, *args, **kwargs)
+        return {**settings, "proxies": {}} if on_loopback(url) else settings
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
         return None

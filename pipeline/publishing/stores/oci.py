@@ -50,9 +50,11 @@ class Registry:
         client = oras.provider.Registry(self.host, insecure=self._plain)
         # The library sets no time limit, and repeats in vain for two minutes.
         client.session.request = functools.partial(client.session.request, timeout=PATIENCE)
+        client.session.trust_env = not self._plain  # a registry of this host is behind no proxy
         challenge = client.session.get(f"{self.url}/v2/").headers.get("Www-Authenticate", "")
         if challenge.lower().startswith("basic"):
             client = oras.provider.Registry(self.host, insecure=self._plain, auth_backend="basic")
+            client.session.trust_env = not self._plain
             client.session.request = functools.partial(client.session.request, timeout=PATIENCE)
         client.auth.load_configs(client.get_container(f"{self.host}/any/thing"))
         return client

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pipeline.foundation.errors import PipelineError
+from pipeline.inputs.fetch_urls import on_loopback
 from pipeline.publishing.stores.base import Store
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+__all__ = ["canonical", "on_loopback", "open_store"]
 
 
 def open_store(place: str, base: Path, tell: Callable[[str], None]) -> Store:
@@ -38,15 +38,6 @@ def open_store(place: str, base: Path, tell: Callable[[str], None]) -> Store:
         )
     store.remote = not on_loopback(place)
     return store
-
-
-def on_loopback(place: str) -> bool:
-    """Whether a store's URL leads to this very host."""
-    try:
-        host = urlsplit(place).hostname
-    except ValueError:
-        return False
-    return host in LOOPBACK
 
 
 def canonical(place: str, base: Path) -> str:

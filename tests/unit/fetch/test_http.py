@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.foundation.errors import PipelineError
 from pipeline.inputs.fetch_ranges import HttpFile
 from pipeline.inputs.http import Answer, Client, HttpError, get_bytes, open_range
+from pipeline.publishing.stores.oci import Registry
 from tests.servers import (
     Server,
     Site,
@@ -244,3 +245,38 @@ class TestHttpFile:
 def test_the_client_is_a_fetcher_that_can_be_closed_twice() -> None:
     with Client() as client:
         client.close()
+
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A proxy that the environment names for everything."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    site = Site()
+    with Server(site) as made:
+        for name in PROXIES:
+            monkeypatch.setenv(name, made.url("").rstrip("/"))
+        yield site
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_what_leads_to_this_host_goes_to_no_proxy(server: Server, proxy: Site, host: str) -> None:
+    url = server.url().replace("127.0.0.1", host)
+    assert get_bytes(url, 1000, 5) == server.site.body
+    assert proxy.seen == []
+
+
+def test_everything_else_goes_to_the_proxy(proxy: Site) -> None:
+    assert get_bytes("http://publisher.example/x", 1000, 5) == proxy.body
+    assert len(proxy.seen) == 1
+
+
+def test_a_registry_of_this_host_is_behind_no_proxy(server: Server, proxy: Site) -> None:
+    """Its requests go through another library, and may carry a password."""
+    host = server.url().split("/")[2]
+    Registry(host, plain=True).ask("GET", f"http://{host}/v2/", ok=(200, 404))
+    assert proxy.seen == []
+    assert server.site.seen
