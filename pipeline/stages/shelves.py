@@ -40,6 +40,20 @@ def known(build: Build) -> list[Entry]:
     return found
 
 
+class Silent(PipelineError):
+    """A store does not say what is published there."""
+
+
+# Asked once, too, and not once an image: each time could take as long as the network's patience.
+_silent: dict[tuple[str, Workspace], Silent] = {}
+
+
+def forget() -> None:
+    """Ask every store again."""
+    stocked.cache_clear()
+    _silent.clear()
+
+
 @functools.cache
 def stocked(place: str, workspace: Workspace) -> Catalog:
     """The catalog of the store; asked once in the life of a process.
@@ -61,13 +75,16 @@ def _asked(place: str, workspace: Workspace) -> Catalog | None:
     if "://" not in place:
         path = workspace.root / Path(place).expanduser() / INDEX
         return load(path) if path.exists() else None
+    if known := _silent.get((place, workspace)):
+        raise known
     try:
         return _remote(place, workspace)
     except PipelineError as error:
-        raise PipelineError(
+        silent = _silent[place, workspace] = Silent(
             f"the store {place} does not say what is published there: {error.message}",
             hint="try again later; GOLDEN_STORES=none decides by this host's catalog alone",
-        ) from error
+        )
+        raise silent from error
 
 
 def _remote(place: str, workspace: Workspace) -> Catalog | None:

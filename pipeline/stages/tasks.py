@@ -136,7 +136,7 @@ def _fill_stores(build: Build, entry: catalog.Entry) -> None:
     """
     from pipeline.publishing.stores.push import Publisher, filled_from_here, push_all
 
-    shelves.stocked.cache_clear()  # publishing has just been there
+    shelves.forget()  # publishing has just been there
     image, workspace, stores = build.image, build.workspace, build.settings.stores
     progress = reporter(f"publish:{image.name}")
     there = {p: shelves.stocked(p, workspace).find(image.name, entry.version) for p in stores}
@@ -147,6 +147,11 @@ def _fill_stores(build: Build, entry: catalog.Entry) -> None:
         )
     elif any(there[place] is None for place in filled_from_here(build.settings)):
         push_all(image, entry, Publisher.of(workspace, build.settings), progress)
+
+
+def _undecided(said: str, hint: str) -> None:
+    """A stage of an image of which nobody could say whether it has to be built."""
+    raise PipelineError(said, hint=hint)
 
 
 def _pytest(name: str) -> None:
@@ -171,6 +176,7 @@ ACTIONS: dict[str, Callable[..., Needs | None]] = {
     "stage": _stage,
     "needs": _needs,
     "built": _built,
+    "undecided": _undecided,
     "pytest": _pytest,
     "shown": _shown,
 }
@@ -211,16 +217,28 @@ class Graph:
         return Build.of(image, self.definitions, self.workspace)
 
     @functools.cached_property
+    def _decided(self) -> Mapping[str, Mapping[str, Decision] | PipelineError]:
+        found: dict[str, Mapping[str, Decision] | PipelineError] = {}
+        for image in self.definitions.images:
+            try:
+                found[image] = {d.name: d for d in decide(self.build(image), STAGES)}
+            except PipelineError as error:
+                found[image] = error
+        return found
+
+    @property
     def decisions(self) -> Mapping[str, Mapping[str, Decision]]:
-        """What becomes of every stage of every image, by image and stage."""
-        try:
-            return {
-                image: {d.name: d for d in decide(self.build(image), STAGES)}
-                for image in self.definitions.images
-            }
-        except PipelineError as error:  # a store that does not answer
-            print(error, file=sys.stderr)
-            raise SystemExit(1) from None
+        """What becomes of every stage, by image and stage; without the images of ``undecided``."""
+        return {i: d for i, d in self._decided.items() if not isinstance(d, PipelineError)}
+
+    @property
+    def undecided(self) -> Mapping[str, PipelineError]:
+        """Why it can't be said of an image what has to be built: a store that does not answer.
+
+        Its stages fail when they are wanted. Nothing else does, and nothing is built anew only
+        because the network hiccuped.
+        """
+        return {i: e for i, e in self._decided.items() if isinstance(e, PipelineError)}
 
     def fetch_tasks(self) -> Iterator[Task]:
         """One task per artifact."""
@@ -294,6 +312,8 @@ class Graph:
         yield {"basename": name, "actions": [action("shown", module=module)], "io": UNCAPTURED}
 
     def _stage_task(self, image: str, name: str) -> Task:
+        if error := self.undecided.get(image):
+            return {"actions": [action("undecided", said=error.message, hint=error.hint)]}
         build, decision = self.build(image), self.decisions[image][name]
         stage = decision.examined.stage
         if decision.state is not State.RUN:  # receipts decide, also when doit has forgotten

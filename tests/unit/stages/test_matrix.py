@@ -135,6 +135,7 @@ def test_a_store_that_does_not_answer_is_one_sentence_and_nothing_is_built(
     said = capsys.readouterr().err
     assert 'a web page titled "Sign in"' in said
     assert "Traceback" not in said
+    assert "build:rehearsal" in doit("list", "--all")
     with pytest.raises(ProgramFailed) as caught:
         doit("build")
     assert "does not say what is published" in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 from pipeline.definitions.loader import load
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import ROOT, Workspace
-from pipeline.stages import tasks
+from pipeline.stages import shelves, tasks
 from pipeline.stages.graph import STAGES
 from pipeline.stages.tasks import Graph
 
@@ -85,6 +85,34 @@ def test_a_rebuild_that_is_asked_for_begins_with_a_stage_and_ends_with_the_build
     assert asked.exists()
     tasks.ACTIONS["built"](image="rehearsal")
     assert not asked.exists()
+
+
+def test_a_store_that_does_not_answer_fails_what_asks_it_and_nothing_else(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def silent(place: str, _: Workspace) -> None:
+        asked.append(place)
+        raise PipelineError("connection refused")
+
+    monkeypatch.setattr(shelves, "_remote", silent)
+    settings = replace(graph.definitions.settings, stores=("https://store.example/x",))
+    dead = Graph(replace(graph.definitions, settings=settings), graph.workspace)
+    monkeypatch.setattr(Graph, "load", lambda: dead)
+    for stage in STAGES:
+        assert set(by_name(dead.stage_tasks(stage.name))) == set(dead.definitions.images)
+    assert list(dead.layer_tasks()) == []
+    assert by_name(dead.build_tasks())["build:rehearsal"]["task_dep"] == ["publish:rehearsal"]
+    assert len(asked) == 1, "not once an image"
+    (function, arguments, named) = by_name(dead.stage_tasks("publish"))["rehearsal"]["actions"][0]
+    said = str(function(*arguments, **named).get_msg())
+    assert "store.example/x does not say what is published there: connection refused" in said
+    assert "GOLDEN_STORES=none" in said
+    shelves.forget()
+    with pytest.raises(PipelineError, match="does not say"):
+        shelves.known(dead.build("rehearsal"))
+    assert len(asked) == 2
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
