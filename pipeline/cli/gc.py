@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.definitions.loader import load
+from pipeline.definitions.model import Pin
 from pipeline.foundation.paths import Workspace, shown
 from pipeline.foundation.progress import Progress, reporter
 from pipeline.foundation.units import human_bytes
@@ -16,6 +18,8 @@ from pipeline.publishing.stores.base import writable
 from pipeline.publishing.stores.opening import open_store
 from pipeline.publishing.stores.push import Publisher, filled_from_here, verified
 from pipeline.publishing.trust import Anchors
+from pipeline.publishing.waste import Waste, remove
+from pipeline.stages.leftovers import leftovers
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -45,18 +49,35 @@ def run(args: argparse.Namespace) -> int:
     used = gc.used_disks(workspace)
     here = catalog.load(workspace.catalog)
     old = gc.versions(here, keep, used, workspace.published)
-    waste = gc.unlisted(workspace.published) + gc.downloads(workspace)
-    if args.pulled:
-        waste += gc.pulled(workspace, used)
-    for one in gc.waste_of(old, workspace.published) + waste:
-        print(f"{shown(one.path)}  {human_bytes(one.size)}  {one.why}")
+    waste = _waste(workspace, used, definitions.pins.values(), pulled=args.pulled)
+    _tell(gc.waste_of(old, workspace.published) + waste)
     if not args.dry_run:
         gc.collect_here(workspace, old, publisher.sign)
-        gc.remove(waste)
+        remove(waste)
     kept = {entry.key for found in here.images.values() for entry in found if entry.pinned}
     for place in filled_from_here(definitions.settings):
         _store(place, publisher, keep, (used, kept), dry_run=args.dry_run, progress=reporter("gc"))
     return 0
+
+
+def _waste(
+    workspace: Workspace, used: frozenset[Path], pins: Iterable[Pin], *, pulled: bool
+) -> list[Waste]:
+    """What can go besides the versions beyond the policy, and is not worked with just now."""
+    found = [
+        *gc.leftovers(workspace.published),
+        *gc.unlisted(workspace, used),
+        *gc.downloads(workspace),
+        *(gc.pulled(workspace, used) if pulled else ()),
+    ]
+    return [*(one for one in found if one.idle), *leftovers(workspace, pins)]
+
+
+def _tell(found: Sequence[Waste]) -> None:
+    for one in found:
+        print(f"{shown(one.path)}  {human_bytes(one.size)}  {one.why}")
+    if found:
+        print(f"{len(found)} things, {human_bytes(sum(one.size for one in found))} in all")
 
 
 def _store(
@@ -78,5 +99,8 @@ def _store(
         gone = [e for e in gc.versions(found, keep, used, root) if e.key not in pinned]
         for entry in gone:
             print(f"{store.title}: {entry.image} {entry.version}  {human_bytes(entry.size)}")
+        waste = gc.leftovers(root) if root else []
+        _tell(waste)
         if not dry_run:
             gc.collect_in(writable(store), trust, publisher, gone, progress)
+            remove(waste)

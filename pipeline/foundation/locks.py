@@ -52,3 +52,19 @@ def lock_free(path: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+@contextlib.contextmanager
+def at_once(path: Path) -> Iterator[bool]:
+    """Hold the lock file ``path`` if nobody does; gives whether it is held. Never waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)

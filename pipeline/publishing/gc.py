@@ -1,41 +1,31 @@
-"""What can go: versions beyond the policy, leftovers of what was killed, pulled copies if asked.
+"""What of versions can go: those beyond the policy, what was killed, pulled copies if asked.
 
 Goes in: catalogs, folders, the policy of each image. Comes out: a list of what goes and why;
 nothing is touched before it is complete. A version leaves the catalog first and loses its files
-then, so that nobody begins to pull what is about to go. What an instance stands on stays.
+then, so that nobody begins to pull what is about to go; files that stayed when that broke off are
+found as a folder that the catalog does not list. What an instance stands on stays.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import struct
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pipeline.foundation.locks import lock_free
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Progress
 from pipeline.publishing import catalog as catalogs
 from pipeline.publishing.catalog import Catalog, Entry, Sign, superfluous
+from pipeline.publishing.pull import pulling
 from pipeline.publishing.stores.base import WritableStore
 from pipeline.publishing.stores.push import Publisher, change
 from pipeline.publishing.trust import Trust
+from pipeline.publishing.version import MANIFEST
+from pipeline.publishing.waste import Waste, remove, untouched, waste
 
-OLD = 24 * 3600.0
-"""Seconds without a change before a leftover is one."""
 _QCOW2 = b"QFI\xfb"
-
-
-@dataclass(frozen=True, slots=True)
-class Waste:
-    """Something that can go, and why."""
-
-    path: Path
-    size: int
-    why: str
 
 
 def versions(
@@ -52,57 +42,90 @@ def versions(
 
 def waste_of(entries: Sequence[Entry], root: Path) -> list[Waste]:
     """Versions as folders."""
-    return [Waste(root / e.key, _size(root / e.key), _why(e)) for e in entries]
+    return [waste(root / entry.key, _why(entry)) for entry in entries]
 
 
 def _why(entry: Entry) -> str:
     return "withdrawn" if entry.yanked else "beyond the versions to keep"
 
 
-def unlisted(root: Path) -> list[Waste]:
-    """Leftovers of publishing and removing that nobody has touched for a day."""
+def leftovers(root: Path) -> list[Waste]:
+    """What publishing and removing left in a folder of versions, untouched for a day."""
     return [
-        Waste(path, _size(path), "left behind by a run that was killed")
+        waste(path, "left behind by a run that was killed", still=partial(untouched, path))
         for path in sorted(root.glob("*/.*.part"))
-        if path.is_dir() and _untouched(path)
+        if path.is_dir() and untouched(path)
     ]
+
+
+def unlisted(workspace: Workspace, used: frozenset[Path]) -> list[Waste]:
+    """Version folders of this host that its catalog does not list, for a day and without a use.
+
+    Without a catalog none is: one that was lost has to be made good first. A version that is just
+    being published is under the lock of its image.
+    """
+    if not workspace.catalog.exists():
+        return []
+    return [
+        waste(
+            path.parent,
+            "a version that the catalog does not list",
+            workspace.locks / f"{path.parents[1].name}.lock",
+            partial(_is_unlisted, workspace, path.parent),
+        )
+        for path in sorted(workspace.published.glob(f"[!.]*/[!.]*/{MANIFEST}"))
+        if _is_unlisted(workspace, path.parent)
+        and untouched(path.parent)
+        and not _stood_on(path.parent, used)
+    ]
+
+
+def _is_unlisted(workspace: Workspace, folder: Path) -> bool:
+    return catalogs.load(workspace.catalog).find(folder.parent.name, folder.name) is None
+
+
+def _stood_on(folder: Path, used: frozenset[Path]) -> bool:
+    return any(disk.parent == folder.resolve() for disk in used)
 
 
 def downloads(workspace: Workspace) -> list[Waste]:
     """Downloads nobody goes on with, and hidden halves of pulled versions."""
-    idle = [
-        part
-        for part in sorted(workspace.partial.glob("*.part"))
-        if lock_free(part.with_suffix(".lock")) and _untouched(part)
-    ]
-    halves = [path for path in sorted(workspace.pulled.glob("*/.*.part")) if _untouched(path)]
     why = "a transfer that nobody went on with for a day"
-    return [Waste(path, _size(path), why) for path in (*idle, *halves)]
+    return [
+        waste(path, why, lock, partial(untouched, path))
+        for path, lock in (*_parts(workspace), *_halves(workspace))
+        if untouched(path)
+    ]
+
+
+def _parts(workspace: Workspace) -> Iterator[tuple[Path, Path]]:
+    for path in sorted(workspace.partial.glob("*.part")):
+        yield path, path.with_suffix(".lock")
+
+
+def _halves(workspace: Workspace) -> Iterator[tuple[Path, Path]]:
+    """Their disks lie elsewhere until they are whole: it is the lock that tells of a pull."""
+    for path in sorted(workspace.pulled.glob("*/.*.part")):
+        version = path.name.removeprefix(".").removesuffix(".part").removesuffix(".gone")
+        yield path, pulling(workspace, path.parent.name, version)
 
 
 def pulled(workspace: Workspace, used: frozenset[Path]) -> list[Waste]:
     """Pulled versions that no instance stands on."""
     return [
-        Waste(folder.parent, _size(folder.parent), "pulled, and no instance uses it")
-        for folder in sorted(workspace.pulled.glob("*/*/manifest.json"))
-        if not folder.parent.name.startswith(".")
-        and not any(disk.parent == folder.parent.resolve() for disk in used)
+        waste(
+            path.parent,
+            "pulled, and no instance uses it",
+            pulling(workspace, path.parents[1].name, path.parent.name),
+            partial(_unused, workspace, path.parent),
+        )
+        for path in sorted(workspace.pulled.glob(f"*/[!.]*/{MANIFEST}"))
+        if not _stood_on(path.parent, used)
     ]
 
 
-def _untouched(path: Path) -> bool:
-    newest = max((one.lstat().st_mtime for one in _tree(path)), default=0.0)
-    return time.time() - newest > OLD
-
-
-def _tree(path: Path) -> Iterator[Path]:
-    yield path
-    if path.is_dir() and not path.is_symlink():
-        yield from path.rglob("*")
-
-
-def _size(path: Path) -> int:
-    return sum(one.lstat().st_size for one in _tree(path) if not one.is_dir())
+def _unused(workspace: Workspace, folder: Path) -> bool:
+    return not _stood_on(folder, used_disks(workspace))
 
 
 def used_disks(workspace: Workspace) -> frozenset[Path]:
@@ -128,34 +151,26 @@ def _backing(overlay: Path) -> str:
         return os.fsdecode(stream.read(length))
 
 
-def remove(waste: Sequence[Waste]) -> None:
-    """Remove folders and files; a folder leaves its name first, so that it is never half there."""
-    for one in waste:
-        if one.path.is_dir():
-            gone = one.path
-            if not gone.name.startswith("."):
-                gone = one.path.with_name(f".{one.path.name}.gone.part")
-                one.path.rename(gone)
-            shutil.rmtree(gone)
-        else:
-            one.path.unlink(missing_ok=True)
-            one.path.with_suffix(".json").unlink(missing_ok=True)
-
-
 def without(catalog: Catalog, gone: Sequence[Entry]) -> Catalog:
-    """The catalog without these versions."""
+    """The catalog without these versions; one whose marks have changed meanwhile stays."""
     for image in {entry.image for entry in gone}:
-        names = {entry.version for entry in gone if entry.image == image}
-        left = [entry for entry in catalog.entries(image) if entry.version not in names]
-        catalog = catalog.of(image, left)
+        entries = catalog.entries(image)
+        left = [entry for entry in entries if entry not in gone]
+        if len(left) < len(entries):
+            catalog = catalog.of(image, left)
     return catalog
+
+
+def _left(gone: Sequence[Entry], after: Catalog) -> list[Entry]:
+    """Those that the catalog does not list any more."""
+    return [entry for entry in gone if after.find(entry.image, entry.version) is None]
 
 
 def collect_here(workspace: Workspace, gone: Sequence[Entry], sign: Sign) -> None:
     """Take versions out of this host's catalog, then remove their files."""
     if gone:
-        catalogs.change(workspace.catalog, lambda catalog: without(catalog, gone), sign)
-        remove([one for one in waste_of(gone, workspace.published) if one.path.exists()])
+        after = catalogs.change(workspace.catalog, lambda now: without(now, gone), sign)
+        remove(waste_of(_left(gone, after), workspace.published))
 
 
 def collect_in(
@@ -167,6 +182,6 @@ def collect_in(
 ) -> None:
     """Take versions out of a store's catalog, then remove their files there."""
     if gone:
-        change(store, trust, publisher, lambda catalog: without(catalog, gone), progress)
-        for entry in gone:
+        after = change(store, trust, publisher, lambda now: without(now, gone), progress)
+        for entry in _left(gone, after):
             store.remove(entry.key)

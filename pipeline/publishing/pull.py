@@ -80,12 +80,17 @@ def pull(
         entry = choose(read_catalog(store, trust), wanted, store.title)
         _judge(entry, progress, options)
         folder = workspace.pulled / entry.image / entry.version
-        with lock(workspace.partial / f"{entry.image}-{entry.version}.lock", progress.event):
+        with lock(pulling(workspace, entry.image, entry.version), progress.event):
             if folder.exists():
                 _refuse_other(folder, entry)
                 return Pulled(folder, entry, fresh=False)
             _bring(store, entry, folder, workspace, trust, progress, options.policy)
         return Pulled(folder, entry, fresh=True)
+
+
+def pulling(workspace: Workspace, image: str, version: str) -> Path:
+    """The lock of whoever pulls this version, or removes what was pulled."""
+    return workspace.partial / f"{image}-{version}.lock"
 
 
 @contextlib.contextmanager

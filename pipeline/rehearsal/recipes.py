@@ -57,6 +57,11 @@ def place(
     return workspace.rehearsal / folder / FILES[part]
 
 
+def making(part: str, workspace: Workspace) -> Path:
+    """The lock that ``medium.make`` holds; where the parts lie, as several outputs share them."""
+    return workspace.rehearsal / "locks" / f"{part}.lock"
+
+
 def made(part: str, version: str, workspace: Workspace) -> Path | None:
     """The finished file, when it has been made from these very sources."""
     path = place(part, version, workspace)

@@ -80,6 +80,7 @@ class DirectoryStore(WritableStore):
         """See :class:`WritableStore`."""
         final = self._folder(key)
         gone = final.with_name(f".{final.name}.gone.part")
+        shutil.rmtree(gone, ignore_errors=True)  # an earlier removal's, which was killed
         with contextlib.suppress(FileNotFoundError):
             final.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)

@@ -13,7 +13,7 @@ import pytest
 from pipeline.cli.main import main
 from pipeline.foundation.locks import lock
 from pipeline.foundation.paths import Workspace
-from pipeline.publishing import catalog, gc, signature
+from pipeline.publishing import catalog, gc, signature, waste
 from tests import services
 
 IMAGE = "rehearsal"
@@ -52,7 +52,7 @@ def aged(path: Path) -> Path:
 
 
 def _age(*paths: Path) -> None:
-    then = time.time() - 2 * gc.OLD
+    then = time.time() - 2 * waste.OLD
     for path in paths:
         os.utime(path, (then, then))
 
@@ -184,3 +184,85 @@ def test_a_pin_of_what_no_catalog_lists_is_told(
 ) -> None:
     assert main(["gc", "--pin", f"{IMAGE}@26100.1-20261123.9"]) == 1
     assert "no catalog lists 26100.1-20261123.9" in capsys.readouterr().err
+
+
+def test_what_an_earlier_removal_left_is_in_nobodys_way(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("GOLDEN_STORES", str(store))
+    for number in range(1, 5):
+        publish(workspace, number)
+        assert main(["push", f"{IMAGE}@26100.1-20261123.{number}"]) == 0
+    for root in (workspace.published, store):
+        left = root / IMAGE / ".26100.1-20261123.1.gone.part"
+        left.mkdir()
+        (left / "disk.qcow2").write_bytes(b"half")
+    assert main(["gc"]) == 0
+    for root in (workspace.published, store):
+        assert sorted(p.name[-1] for p in (root / IMAGE).iterdir()) == [*"234"]
+    half = aged(store / IMAGE / ".26100.1-20261123.0.gone.part" / "disk.qcow2").parent
+    _age(half)
+    assert main(["gc"]) == 0
+    assert not half.exists()
+
+
+def test_files_whose_removal_was_killed_are_found_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [publish(workspace, number) for number in range(1, 6)]
+
+    def killed(found: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gc, "remove", killed)
+    main(["gc"])
+    monkeypatch.undo()
+    monkeypatch.setenv("GOLDEN_OUTPUT", str(workspace.output))
+    monkeypatch.setenv("GOLDEN_CACHE", str(workspace.cache))
+    monkeypatch.setenv("GOLDEN_STORES", "none")
+    listed = catalog.load(workspace.catalog)
+    assert [e.version[-1] for e in listed.entries(IMAGE)] == [*"345"]
+    assert main(["gc"]) == 0
+    assert all(folder.exists() for folder in folders), "a day has not passed yet"
+    for folder in folders:
+        _age(folder, *folder.iterdir())
+    overlay(workspace, folders[0] / "disk.qcow2")
+    with lock(workspace.locks / f"{IMAGE}.lock"):
+        assert main(["gc"]) == 0
+    assert all(folder.exists() for folder in folders), "the image is being built"
+    capsys.readouterr()
+    assert main(["gc"]) == 0
+    assert [folder.exists() for folder in folders] == [True, False, True, True, True]
+    assert "that the catalog does not list" in capsys.readouterr().out
+
+
+def test_a_lost_catalog_is_no_reason_to_remove_what_it_listed(workspace: Workspace) -> None:
+    folder = publish(workspace, 1)
+    _age(folder, *folder.iterdir())
+    workspace.catalog.unlink()
+    assert main(["gc"]) == 0
+    assert folder.exists()
+
+
+def test_a_pull_that_takes_days_keeps_its_folder(workspace: Workspace) -> None:
+    half = aged(workspace.pulled / IMAGE / ".26100.1-20261123.1.part" / "manifest.json").parent
+    whole = aged(workspace.pulled / IMAGE / "26100.1-20261123.1" / "manifest.json").parent
+    _age(half, whole)
+    with lock(workspace.partial / f"{IMAGE}-26100.1-20261123.1.lock"):
+        assert main(["gc", "--pulled"]) == 0
+    assert half.exists()
+    assert whole.exists()
+    assert main(["gc", "--pulled"]) == 0
+    assert not half.exists()
+    assert not whole.exists()
+
+
+def test_a_version_that_is_pinned_meanwhile_stays_with_its_files(workspace: Workspace) -> None:
+    folders = [publish(workspace, number) for number in range(1, 6)]
+    old = list(catalog.load(workspace.catalog).entries(IMAGE)[:2])
+    assert main(["gc", "--pin", f"{IMAGE}@26100.1-20261123.1"]) == 0
+    key = services.signing_key(workspace.keys, "signing_ed25519")
+    gc.collect_here(workspace, old, lambda file: signature.sign(file, key))
+    assert [folder.exists() for folder in folders] == [True, False, True, True, True]
+    assert catalog.load(workspace.catalog).find(IMAGE, "26100.1-20261123.1")
