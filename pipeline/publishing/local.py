@@ -7,6 +7,7 @@ that says what there is. Nothing here asks a store or the network.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.units import Sha256, Size
-from pipeline.publishing import catalog
+from pipeline.publishing import catalog, withdrawn
 from pipeline.publishing.manifest import SCHEMA
 
 MANIFEST = "manifest.json"
@@ -110,10 +111,13 @@ def _check_size(found: Published) -> None:
 
 
 def versions(image: str, workspace: Workspace) -> list[Published]:
-    """The versions of ``image`` on this host, oldest first; withdrawn ones are left out."""
-    withdrawn = {e.version for e in catalog.load(workspace.catalog).entries(image) if e.yanked}
+    """The versions of ``image`` on this host, oldest first.
+
+    Those that this host has withdrawn, or a store when it was asked last, are left out.
+    """
+    gone = {e.version for e in catalog.load(workspace.catalog).entries(image) if e.yanked}
     folders = _folders(image, workspace)
-    names = sorted(name for name in folders if name not in withdrawn)
+    names = sorted(n for n in folders if n not in gone and not withdrawn.by(image, n, workspace))
     found = (Published.of(folders[name]) for name in names)
     return sorted(found, key=lambda one: catalog.order(one.version, one.built_at))
 
@@ -134,6 +138,9 @@ def find(wanted: str, workspace: Workspace) -> Published:
         raise PipelineError(f"{wanted!r} names no image", hint=_known(workspace))
     if version:
         if folder := _folders(image, workspace).get(version):
+            if stores := withdrawn.by(image, version, workspace):
+                said = f"{image} {version} was withdrawn in {', '.join(stores)}"
+                print(f"golden: warning: {said}", file=sys.stderr)
             return Published.of(folder)
     elif found := versions(image, workspace):
         return found[-1]

@@ -20,7 +20,7 @@ from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Progress
 from pipeline.inputs.fetch_mirrors import Policy
 from pipeline.inputs.fetch_types import HttpError, Mismatch, Undelivered
-from pipeline.publishing import listing
+from pipeline.publishing import listing, withdrawn
 from pipeline.publishing.catalog import INDEX, Catalog, Entry, NotACatalog
 from pipeline.publishing.expiry import WARN_DAYS, ending
 from pipeline.publishing.refusals import PullFailed
@@ -77,7 +77,8 @@ def pull(
 ) -> Pulled:
     """Bring a version here, unless it is; raises :class:`PullFailed` and what trust raises."""
     with _codes():
-        entry = choose(read_catalog(store, trust), wanted, store.title)
+        found = read_catalog(store, trust)
+        entry = choose(found, wanted, store.title)
         _judge(entry, progress, options)
         folder = workspace.pulled / entry.image / entry.version
         with lock(pulling(workspace, entry.image, entry.version), progress.event):
@@ -85,6 +86,7 @@ def pull(
                 _refuse_other(folder, entry)
                 return Pulled(folder, entry, fresh=False)
             _bring(store, entry, folder, workspace, trust, progress, options.policy)
+            withdrawn.remember(trust.place, found, workspace)
         return Pulled(folder, entry, fresh=True)
 
 
@@ -139,6 +141,7 @@ def read_catalog(store: Store, trust: Trust) -> Catalog:
             hint="give the address of the folder that holds it",
         )
     trust.remember(found, data)
+    withdrawn.remember(trust.place, found, trust.workspace)
     return found
 
 

@@ -9,15 +9,17 @@ import os
 import shutil
 import signal
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.foundation.waiting import wait_until
 from pipeline.inputs.fetch_mirrors import Policy
-from pipeline.publishing import catalog, signature
+from pipeline.publishing import catalog, local, signature, withdrawn
 from pipeline.publishing.catalog import Catalog
 from pipeline.publishing.pull import Options, Pulled, Wanted, choose, pull
 from pipeline.publishing.refusals import PullFailed
@@ -270,3 +272,60 @@ def test_a_store_that_has_lost_its_catalog_is_not_an_empty_one(world: World) -> 
     Path(said.value.hint.rpartition("remove ")[2]).unlink()
     with pytest.raises(PullFailed):
         world.pull(place)
+
+
+def test_what_a_store_withdraws_is_not_launched_any_more(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Read again, the store says so; and it says so, too, when it offers the version again."""
+    place, index = str(world.published), world.published / catalog.INDEX
+    second = services.entry("26100.1-20261123.2", DISK)
+    services.publish(world.published, world.key, second, DISK)
+    sign = lambda file: signature.sign(file, world.key)  # noqa: E731
+    for wanted in ("toy@26100.1-20261123.1", "toy"):
+        complete(world.pull(place, wanted).folder)
+    assert local.find("toy", world.workspace).version == second.version
+
+    def marked(*, yanked: bool) -> None:
+        how = partial(catalog.mark, image="toy", version=second.version, yanked=yanked)
+        catalog.change(index, how, sign)
+
+    marked(yanked=True)
+    assert world.pull(place).entry.version.endswith(".1")
+    assert local.find("toy", world.workspace).version.endswith(".1")
+    assert capsys.readouterr().err == ""
+    assert local.find(f"toy@{second.version}", world.workspace).version == second.version
+    assert f"was withdrawn in {place}" in capsys.readouterr().err
+    marked(yanked=False)
+    world.pull(place)
+    assert local.find("toy", world.workspace).version == second.version
+
+
+def test_a_withdrawn_version_that_was_insisted_on_is_remembered_as_such(world: World) -> None:
+    index, place = world.published / catalog.INDEX, str(world.published)
+    sign = lambda file: signature.sign(file, world.key)  # noqa: E731
+    how = partial(catalog.mark, image="toy", version=services.VERSION, yanked=True)
+    catalog.change(index, how, sign)
+    wanted = f"toy@{services.VERSION}"
+    complete(world.pull(place, wanted, replace(QUICK, force=True)).folder)
+    with pytest.raises(PipelineError, match="no published version"):
+        local.find("toy", world.workspace)
+    assert local.find(wanted, world.workspace).version == services.VERSION
+
+
+def test_another_version_of_that_name_is_not_meant(world: World) -> None:
+    world.pull(str(world.published))
+    other = Catalog(9, {"toy": (services.entry(disk=b"another", yanked=True),)})
+    withdrawn.remember("elsewhere", other, world.workspace)
+    assert withdrawn.by("toy", services.VERSION, world.workspace) == []
+
+
+def complete(folder: Path) -> None:
+    """What launching asks of a manifest, besides what a made-up one says."""
+    path = folder / "manifest.json"
+    told = json.loads(path.read_text())
+    machine = {"firmware": "uefi", "cpus": 2, "memory": 1 << 30, "tpm": True, "secure_boot": True}
+    more = {"title": "Toy", "machine": machine, "built_at": "2026-11-23T10:00:00Z"}
+    told["disk"] |= {"virtual_size": 1 << 20}
+    path.chmod(0o644)
+    path.write_text(json.dumps(told | more))
