@@ -77,6 +77,7 @@ LIFE = 4.0
 
 
 def _make_for_ever(root: Path, place: str, begun: Path) -> None:
+    os.environ["GOLDEN_CACHE"] = str(root / "cache")  # another host has another tag
     oci_lease.lease = functools.partial(oci_lease.lease, life=LIFE)
     dying = host(root, place)
 

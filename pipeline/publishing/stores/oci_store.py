@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import sha256_bytes, sha256_file
+from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Progress
 from pipeline.foundation.units import human_bytes
 from pipeline.inputs.fetch_meter import Meter
@@ -227,7 +228,10 @@ class OciStore(WritableStore):
     def lease(self, name: str, waiting: Waiting) -> contextlib.AbstractContextManager[None]:
         """See :class:`WritableStore`; renewed by a thread, so over connections of its own."""
         registry = Registry(self.registry.host, plain=self._plain)
-        return oci_lease.lease(Claims(registry, f"{self._base}/leases"), name, waiting)
+        claims = Claims(registry, f"{self._base}/leases")
+        where = sha256_bytes(self.title.encode())[:16]
+        local = Workspace.default().cache / "leases" / where
+        return oci_lease.lease(claims, name, waiting, local)
 
 
 def _layer(manifest: Manifest | None, name: str) -> Layer | None:
