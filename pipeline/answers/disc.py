@@ -48,8 +48,7 @@ def write_disc(
             f"{path.name}: label {label!r}: expected 1 to 16 letters, digits, _ and -"
         )
     check_names(path.name, files)
-    with replacing(path) as part:
-        part.chmod(0o600 if private else 0o644)
+    with replacing(path, mode=0o600 if private else 0o644) as part:
         _write(part, label, files)
         return sha256_file(part)
 

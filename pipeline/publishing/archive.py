@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.foundation.errors import PipelineError
-from pipeline.foundation.files import replacing, sha256_file
+from pipeline.foundation.files import replacing, sha256_file, sync
 
 # Level 3 packs a disk as fast as a network takes it; more costs time for a few per cent.
 LEVEL = 3
@@ -118,6 +118,7 @@ def _extract(
         _require(member, entry.size, _copy(stream, target, member.size))
     _exactly(stream, -member.size % BLOCK)
     path.chmod(entry.mode & 0o777)
+    sync(path)  # a receipt will say that it is there
 
 
 def _copy(source: IO[bytes], target: IO[bytes], size: int) -> str:

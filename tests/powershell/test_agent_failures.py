@@ -172,6 +172,18 @@ CASES = [
         r"none\.msi has no ProductCode",
     ),
     Case(
+        "msi-no-log",
+        lambda m: {"id": "no-log", **msi(code="{L}", exit=1603, log=None)(m)},
+        "failed",
+        r"1603.*it wrote no log",
+    ),
+    Case(
+        "msi-no-reason",  # no action of it failed; the last lines are what there is
+        msi(code="{M}", exit=1603, log="=== Logging started ===\nno disk is left\n"),
+        "failed",
+        r"1603.*Logging started === / no disk is left",
+    ),
+    Case(
         "service-dies",
         svc(),
         "failed",
@@ -315,6 +327,7 @@ CASES = [
         "changed",
     ),
     Case("update-3010", update(), "reboot"),
+    Case("update-slow", update("KB12"), "reboot", machine={"run_tasks": "slow"}),
     Case(
         "update-left-over",  # the task of an attempt that was cut off
         update("KB6"),
@@ -417,7 +430,7 @@ def test_nothing_after_a_failure_or_a_restart_is_touched(
     goes_on = case.state in ("ok", "changed")
     assert (len(ran.steps) == 2) is goes_on
     if case.state == "failed":
-        assert ran.plan["message"] == f"it: {ran.steps[0]['message']}"
+        assert ran.plan["message"] == f"{ran.steps[0]['step']}: {ran.steps[0]['message']}"
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

@@ -389,3 +389,31 @@ def test_a_service_may_need_one_that_is_not_there_yet(machine: FakeMachine) -> N
     ran = machine.apply(machine.plan(step | {"depend": depend}))
     assert ran.states == {"demo": "changed"}, ran.text
     assert ran.state["services"]["Demo"]["depend"] == depend
+
+
+def test_an_empty_file_an_account_and_a_script_that_are_not_so_any_more(
+    machine: FakeMachine,
+) -> None:
+    def steps(text: str) -> str:
+        payload = machine.payload("s.ps1", text)
+        return machine.plan(
+            {
+                "id": "file",
+                "kind": "file",
+                "path": "C:\\empty.bin",
+                "payloads": [machine.payload("empty", b"")],
+            },
+            {"id": "user", "kind": "user", "name": "ann", "groups": [ADMINISTRATORS]},
+            {"id": "script", "kind": "script", "payloads": [payload], "arguments": ["a"]},
+        )
+
+    first = machine.apply(steps(SCRIPT))
+    assert set(first.states.values()) == {"changed"}, first.text
+    assert (machine.c / "empty.bin").read_bytes() == b""
+    machine.change(groups=machine.state["groups"] | {ADMINISTRATORS: []})
+    (machine.c / "empty.bin").write_bytes(b"x")
+    again = machine.apply(steps(SCRIPT + "# another\n"))
+    assert set(again.states.values()) == {"changed"}, again.text
+    assert (machine.folder / "ran").read_text() == "a||\n" * 2
+    assert machine.state["groups"][ADMINISTRATORS]
+    assert (machine.c / "empty.bin").read_bytes() == b""

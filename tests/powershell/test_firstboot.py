@@ -538,6 +538,13 @@ MALFORMED: list[tuple[str, str | bytes | None, str | None, list[str], str]] = [
         "hostname is there twice",
     ),
     (
+        "twice-within",
+        f"#cloud-config\nusers:\n  - name: x\n    name: y\n{KEYS}",
+        "instance-id: 71",
+        [KEY],
+        "the key name is there twice",
+    ),
+    (
         "indent",
         f"#cloud-config\nusers:\n  - name: x\n      groups: y\n{KEYS}",
         "instance-id: 8",
@@ -695,3 +702,10 @@ def test_a_list_of_one_stays_a_list(machine: FakeMachine) -> None:
     ran = boot(machine)
     assert [call for call in ran.calls if call[0] == "hello.exe"] == [["hello.exe"]] * 3
     assert ran.state["commands_run"] == []
+
+
+def test_the_system_drive_is_no_disc_whatever_lies_there(machine: FakeMachine) -> None:
+    seal(machine)
+    (machine.c / "ssh_authorized_keys").write_text(f"{KEY}\n")
+    assert "GOLDEN firstboot disc none" in boot(machine).beacons
+    assert keys(machine) == []

@@ -94,3 +94,11 @@ def test_a_task_that_does_not_end_is_stopped(machine: FakeMachine) -> None:
         assert "did not end within 0 s" in ran.text
         assert any(line.startswith("Stop-ScheduledTask") for line in ran.commands)
         assert ran.state["tasks"] == {}
+
+
+def test_a_task_that_an_earlier_attempt_left_is_replaced(machine: FakeMachine) -> None:
+    secrets(machine)
+    machine.change(run_tasks=0, tasks={TASK: {"action": {}, "result": 1}})
+    ran = run(machine)
+    assert ran.exit == 0, ran.text
+    assert ran.state["tasks"] == {}

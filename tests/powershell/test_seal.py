@@ -288,6 +288,10 @@ def image_state_is_wrong(machine: FakeMachine) -> None:
     )
 
 
+def image_state_is_missing(machine: FakeMachine) -> None:
+    machine.change(sysprep_state=None)
+
+
 def sysprep_hangs(machine: FakeMachine) -> None:
     machine.change(programs={"sysprep.exe": {"hang": True, "output": "waiting"}})
 
@@ -297,6 +301,7 @@ def sysprep_hangs(machine: FakeMachine) -> None:
     [
         (sysprep_fails, ["exit code 1", "not provisioned"]),
         (image_state_is_wrong, ["the image state is IMAGE_STATE_UNDEPLOYABLE", "0x80310039"]),
+        (image_state_is_missing, ["after sysprep the image state is missing"]),
         (sysprep_hangs, ["did not end within 2 s", "waiting", "wrote no setuperr.log"]),
     ],
 )
@@ -502,3 +507,12 @@ def test_files_that_are_missing_are_named(machine: FakeMachine, name: str, step:
     ran = clean(machine, config)
     assert ran.states[step] == "failed"
     assert name in ran.plan["message"]
+
+
+def test_cleaned_again_what_is_done_already_is_left_alone(machine: FakeMachine) -> None:
+    """Sealing that was cut off is begun anew."""
+    config = prepare(machine)
+    first, again = machine.run(*[Run("seal.ps1", ["-Config", config]) for _ in range(2)])
+    assert (first.exit, again.exit) == (0, 0), again.text
+    done = {step for step, state in again.states.items() if state == "ok"}
+    assert {"caches", "logs", "pagefile", "hibernation", "recovery"} <= done, again.states

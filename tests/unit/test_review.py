@@ -66,7 +66,6 @@ DELETES = {
     "stages/keep.py:kept": "the notes of dead processes",
     "stages/layers.py:pull": "what came of a pull that was broken off or refused",
     "stages/layers.py:_bring": "the archive that was unpacked",
-    "stages/install.py:make": "the second, empty disk",
     "stages/tonight.py:end": "the note of when a rebuild began, which is done",
     "stages/runner.py:_keep_evidence": "the work folder of a failure",
     "stages/runner.py:_run": "the work folder of a killed run",

@@ -1,5 +1,5 @@
 # Doubles of the scheduled tasks. Start-ScheduledTask runs the action to its end when state.run_tasks
-# says so; a number is what the action is taken to have ended with; else the test reads the registered command line back and runs it itself.
+# says so; a number is what the action is taken to have ended with; `slow` has ended with 0 once it was asked for; else the test reads the registered command line back and runs it itself.
 
 $Double['New-ScheduledTaskAction'] = {
     param($Bound)
@@ -53,7 +53,7 @@ $Double['Start-ScheduledTask'] = {
     $entry = Find-FakeTask -Command 'Start-ScheduledTask' -State $state -Name $Bound['TaskName']
     if (Test-FakeFailure -Result $entry) { return $entry }
     $entry.started++
-    if ([string]$state.run_tasks -eq 'hang') { $entry.result = 267009 }
+    if (@('hang', 'slow') -contains [string]$state.run_tasks) { $entry.result = 267009 }
     if ([string]$state.run_tasks -eq 'queue') { $entry.result = 267045 }
     if ($state.run_tasks -is [int] -or $state.run_tasks -is [long]) { $entry.result = [long]$state.run_tasks }
     Save-FakeState -State $state
@@ -79,12 +79,18 @@ $Double['Get-ScheduledTaskInfo'] = {
     $state = Enter-Double -Command 'Get-ScheduledTaskInfo' -Bound $Bound
     $entry = Find-FakeTask -Command 'Get-ScheduledTaskInfo' -State $state -Name $Bound['TaskName']
     if (Test-FakeFailure -Result $entry) { return $entry }
-    return [pscustomobject]@{ LastTaskResult = [uint32]$entry.result }
+    $told = [uint32]$entry.result
+    if ([string]$state.run_tasks -eq 'slow') {
+        $entry.result = 0
+        Save-FakeState -State $state
+    }
+    return [pscustomobject]@{ LastTaskResult = $told }
 }
 
 $Double['Unregister-ScheduledTask'] = {
     param($Bound)
     $state = Enter-Double -Command 'Unregister-ScheduledTask' -Bound $Bound
+    if ($Bound['Confirm']) { throw 'Windows PowerShell is in NonInteractive mode. Read and Prompt functionality is not available.' }
     $name = @($Bound['TaskName'])[0]
     $entry = Find-FakeTask -Command 'Unregister-ScheduledTask' -State $state -Name $name
     if (Test-FakeFailure -Result $entry) { return $entry }

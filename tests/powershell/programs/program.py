@@ -202,7 +202,8 @@ def msiexec(arguments: Arguments) -> int:
     package, log, properties = parsed
     known = json.loads(Path(package).read_text())
     code = int(forced if (forced := take_exit("msiexec.exe")) is not None else known.get("exit", 0))
-    Path(log).write_text("\ufeff" + known.get("log", "=== Logging stopped ===\n"), "utf-16-le")
+    if (said := known.get("log", "=== Logging stopped ===\n")) is not None:
+        Path(log).write_text("\ufeff" + said, "utf-16-le")
     if code in (0, 1641, 3010):
         state = load()
         state["msi"].append(properties)
@@ -337,7 +338,8 @@ def sysprep(arguments: Arguments) -> int:
         if path.is_file()
     )
     save(state)
-    effect(r"HKLM:\SYSTEM\Setup\State", "ImageState", value=state["sysprep_state"])
+    if state["sysprep_state"] is not None:
+        effect(r"HKLM:\SYSTEM\Setup\State", "ImageState", value=state["sysprep_state"])
     return 0
 
 

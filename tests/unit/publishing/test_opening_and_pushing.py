@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_one_store_that_fails_does_not_keep_the_others_from_theirs(
 
 @pytest.mark.parametrize("marks", [{"yanked": True}, {"pinned": True}])
 def test_marks_that_only_the_store_has_outlive_another_push(
-    publisher: Publisher, images: dict[str, Image], marks: dict[str, bool]
+    publisher: Publisher, images: dict[str, Image], marks: dict[str, Any]
 ) -> None:
     entry = publish(publisher, "rehearsal", rehearsal=True)
     push_to("store", images["rehearsal"], entry, publisher, Silent())
@@ -165,7 +166,7 @@ def test_marks_that_only_the_store_has_outlive_another_push(
     push_to("store", images["rehearsal"], entry, publisher, Silent())
     index = publisher.workspace.root / "store" / catalog.INDEX
     assert catalog.load(index).find("rehearsal", entry.version) == replace(entry, **marks)
-    ends = Mark("rehearsal", entry.version, "so", **dict.fromkeys(marks, False))
+    ends = Mark("rehearsal", entry.version, "so", yanked=False, pinned=False)
     set_marks(ends, ["store"], publisher, Silent())
     assert catalog.load(index).find("rehearsal", entry.version) == entry
 
