@@ -202,6 +202,7 @@ def msiexec(arguments: Arguments) -> int:
     package, log, properties = parsed
     known = json.loads(Path(package).read_text())
     code = int(forced if (forced := take_exit("msiexec.exe")) is not None else known.get("exit", 0))
+    Path(log).unlink(missing_ok=True)
     if (said := known.get("log", "=== Logging stopped ===\n")) is not None:
         Path(log).write_text("\ufeff" + said, "utf-16-le")
     if code in (0, 1641, 3010):
