@@ -6,6 +6,7 @@
 
 [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSUseShouldProcessForStateChangingFunctions', '', Scope = 'Function', Target = '*', Justification = 'Nobody is asked in an unattended run.')]
 [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSUseSingularNouns', '', Scope = 'Function', Target = '*Access', Justification = 'Access is a singular noun.')]
+[Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSReviewUnusedParameter', '', Justification = 'The parameters are used inside functions, where this rule does not look.')]
 param(
     [string]$Config = '',
     [string]$Phase = 'Clean',
