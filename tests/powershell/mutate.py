@@ -326,11 +326,15 @@ def outcome(trial: Trial, code: int) -> str:
     return killer.read_text() if code and killer.exists() else "its slowness" * code
 
 
-def try_all(todo: list[Mutant], groups: list[Group], jobs: int) -> Iterator[tuple[Mutant, str]]:
-    """Each mutant, and what noticed it; one that is slow beyond measure is noticed."""
+def try_all(
+    todo: list[Mutant], groups: list[Group], jobs: int, killers: dict[str, Counter[str]]
+) -> Iterator[tuple[Mutant, str]]:
+    """Each mutant, and what noticed it; one that is slow beyond measure is noticed.
+
+    ``killers`` says what noticed others of a function: by its place, the first tests of groups.
+    """
     waiting = list(reversed(todo))
     running: dict[int, Trial] = {}
-    killers: dict[str, Counter[str]] = defaultdict(Counter)
     while waiting or running:
         while waiting and len(running) < jobs:
             mutant = waiting.pop()
@@ -347,10 +351,15 @@ def try_all(todo: list[Mutant], groups: list[Group], jobs: int) -> Iterator[tupl
             del running[pid]
             killer = outcome(trial, os.waitstatus_to_exitcode(status) if ended else 1)
             shutil.rmtree(trial.folder, ignore_errors=True)
-            for group in trial.groups:
-                killers[place(trial.mutant)][group.tests[0]] += killer in group.tests
+            count(killers, place(trial.mutant), killer, trial.groups)
             yield trial.mutant, killer
         time.sleep(0.02)
+
+
+def count(killers: dict[str, Counter[str]], where: str, killer: str, groups: list[Group]) -> None:
+    """Note which group of tests noticed a mutant of the function at ``where``."""
+    for group in groups:
+        killers[where][group.tests[0]] += killer in group.tests
 
 
 def place(mutant: Mutant) -> str:
@@ -403,6 +412,12 @@ class Results:
         """What noticed it; nothing known, ``None``."""
         function = function_of(mutant.script).get(mutant.line, "")
         return self.found.get(mutant.script, {}).get(function, {}).get(key(mutant))
+
+    def killers(self) -> Iterator[tuple[str, str]]:
+        """The place of each mutant that was noticed, and what noticed it."""
+        for script, functions in self.found.items():
+            for function, found in functions.items():
+                yield from ((f"{script} {function}", killer) for killer in found.values())
 
     def add(self, mutant: Mutant, killer: str) -> None:
         """Note it, and write all down: whole or not at all."""
@@ -484,10 +499,13 @@ def hunt(scripts: list[str], jobs: int, again: bool) -> None:
     random.Random(len(todo)).shuffle(todo)  # what is known half-way is then a fair sample
     with tempfile.TemporaryDirectory() as folder:
         groups = survey(sorted({m.script for m in todo}), Path(folder))
-    for count, (mutant, killer) in enumerate(try_all(todo, groups, jobs), 1):
+    killers: dict[str, Counter[str]] = defaultdict(Counter)
+    for where, killer in results.killers():
+        count(killers, where, killer, groups)
+    for number, (mutant, killer) in enumerate(try_all(todo, groups, jobs, killers), 1):
         results.add(mutant, killer)
         state = f"killed by {killer}" if killer else "SURVIVED"
-        print(f"{count}/{len(todo)} {mutant.script}:{mutant.line} {state}", flush=True)
+        print(f"{number}/{len(todo)} {mutant.script}:{mutant.line} {state}", flush=True)
 
 
 def main() -> int:
