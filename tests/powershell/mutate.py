@@ -6,8 +6,8 @@ Goes in: the scripts under templates/guest/ and the tests that run each. Comes o
 of mutants, killed and survived, each survivor as a line with its change and, from survivors.toml,
 why it may live; exit code 1 when less than 85 % were killed. What noticed each mutant is kept in
 mutants.json beside this file after each: a run goes on where the one before ended, and forgets what
-belongs to another text of the function. --survivors tries again those that lived; --table only
-prints; --write puts the table into docs/guest-scripts.md.
+belongs to another text of the function. --survivors tries again those that lived for no known
+reason; --table only prints; --write puts the table into docs/guest-scripts.md.
 
 A first run of all tests, on copies whose functions tell that they were called, shows which tests
 a mutant of a function can make fail; those run until one fails, first what noticed other mutants
@@ -468,7 +468,8 @@ def table(found: list[tuple[Mutant, bool]], untried: int) -> Iterator[str]:
             yield row(f"`{script}`", mine)
     if untried:
         yield ""
-        yield f"A sample: {untried} more mutants have not been tried."
+        least = 100 * sum(dead for _, dead in found) / (len(found) + untried)
+        yield f"{untried} more have not been tried; if all of them lived, {least:.1f} % are killed."
 
 
 def write(lines: list[str]) -> None:
@@ -493,10 +494,12 @@ def hunt(scripts: list[str], jobs: int, again: bool) -> None:
     """Try what has no result yet; with ``again`` also what lived."""
     results = Results()
     done = [(m, results.get(m)) for m in every(scripts)]
-    todo = [m for m, killer in done if killer is None or (again and not killer)]
+    todo = [m for m, killer in done if killer is None or (again and not killer and not reason(m))]
     if not todo:
         return
-    random.Random(len(todo)).shuffle(todo)  # what is known half-way is then a fair sample
+    random.Random(len(todo)).shuffle(todo)
+    # Those that are expected to live run every test of their function: they come last.
+    todo.sort(key=lambda mutant: bool(reason(mutant)))
     with tempfile.TemporaryDirectory() as folder:
         groups = survey(sorted({m.script for m in todo}), Path(folder))
     killers: dict[str, Counter[str]] = defaultdict(Counter)
