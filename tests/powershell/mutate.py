@@ -498,8 +498,8 @@ def hunt(scripts: list[str], jobs: int, again: bool) -> None:
     if not todo:
         return
     random.Random(len(todo)).shuffle(todo)
-    # Those that are expected to live run every test of their function: they come last.
-    todo.sort(key=lambda mutant: bool(reason(mutant)))
+    # Those that lived come first; those that are expected to live run every test, and come last.
+    todo.sort(key=lambda mutant: (bool(reason(mutant)), results.get(mutant) is None))
     with tempfile.TemporaryDirectory() as folder:
         groups = survey(sorted({m.script for m in todo}), Path(folder))
     killers: dict[str, Counter[str]] = defaultdict(Counter)

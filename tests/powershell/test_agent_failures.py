@@ -457,6 +457,8 @@ def test_a_failed_script_has_no_marker(machine: FakeMachine) -> None:
 
 
 def test_the_update_task_is_removed_even_after_a_failure(outcomes: dict[str, Ran]) -> None:
+    hung = outcomes["update-hangs"].commands
+    assert [line for line in hung if line.startswith("Stop-ScheduledTask")]
     for name in ("update-3010", "update-not-applicable", "update-hangs"):
         assert outcomes[name].state["tasks"] == {}
     call = next(call for call in outcomes["update-3010"].calls if call[0] == "wusa.exe")

@@ -311,7 +311,10 @@ def spoil(state: dict[str, Any], machine: FakeMachine) -> None:
     state["firewall"]["OpenSSH-Server-In-TCP"]["Profile"] = "Private"
     state["users"]["ann"]["enabled"] = False
     state["users"]["bob"]["enabled"] = True
-    for entry in state["acl"].values():
+    for path, entry in state["acl"].items():
+        if path.endswith("ssh"):  # what is inherited may be what is wanted, today
+            entry["protected"] = False
+            continue
         entry["rules"].append(
             {"sid": "S-1-1-0", "allow": True, "rights": 0x1F01FF, "flags": 0, "inherited": False}
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -545,6 +546,13 @@ MALFORMED: list[tuple[str, str | bytes | None, str | None, list[str], str]] = [
         "the key name is there twice",
     ),
     (
+        "block",
+        f"#cloud-config\n{KEYS}runcmd:\n  - |\n      deep\n    less\n",
+        "instance-id: 72",
+        [KEY],
+        "line ",
+    ),
+    (
         "indent",
         f"#cloud-config\nusers:\n  - name: x\n      groups: y\n{KEYS}",
         "instance-id: 8",
@@ -709,3 +717,31 @@ def test_the_system_drive_is_no_disc_whatever_lies_there(machine: FakeMachine) -
     (machine.c / "ssh_authorized_keys").write_text(f"{KEY}\n")
     assert "GOLDEN firstboot disc none" in boot(machine).beacons
     assert keys(machine) == []
+
+
+def test_remarks_behind_keys_and_escapes_in_texts(machine: FakeMachine) -> None:
+    user = 'users: # ours\n  - name: ann\nruncmd: # once\n  - "echo a\\necho b"\n'
+    attach(seal(machine), nocloud(machine, f"#cloud-config\n{user}", "instance-id: a\n"))
+    ran = boot(machine)
+    assert result(machine)["errors"] == []
+    assert result(machine)["users"] == ["ann"]
+    assert ran.state["commands_run"] == ["@echo off\necho a\necho b\n"]
+
+
+def test_limas_disc_is_known_by_its_label_without_any_key(machine: FakeMachine) -> None:
+    attach(seal(machine), disc(machine, "G", "autounattend", {"other": "x"}))
+    assert "GOLDEN firstboot disc lima" in boot(machine).beacons
+
+
+def test_it_goes_on_as_soon_as_setup_has_ended(machine: FakeMachine) -> None:
+    seal(machine).set_registry("SYSTEM\\Setup", "SystemSetupInProgress", 1, "REG_DWORD")
+    ends = {
+        "key": "HKLM:\\SYSTEM\\Setup", "name": "SystemSetupInProgress", "type": "DWord", "value": 0,
+    }  # fmt: skip
+    effects = machine.folder / "effects.jsonl"
+    later = threading.Timer(3, lambda: effects.write_text(json.dumps(ends) + "\n"))
+    later.start()
+    ran = machine.run(Run("firstboot.ps1", ["-SetupTimeout", "60", "-DiscTimeout", "0"]))[0]
+    later.join()
+    assert ran.beacons[-1] == "GOLDEN firstboot ready"
+    assert result(machine)["errors"] == []
