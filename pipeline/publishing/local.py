@@ -115,11 +115,18 @@ def versions(image: str, workspace: Workspace) -> list[Published]:
 
     Those that this host has withdrawn, or a store when it was asked last, are left out.
     """
-    gone = {e.version for e in catalog.load(workspace.catalog).entries(image) if e.yanked}
-    folders = _folders(image, workspace)
-    names = sorted(n for n in folders if n not in gone and not withdrawn.by(image, n, workspace))
-    found = (Published.of(folders[name]) for name in names)
+    found = (Published.of(folder) for _, folder in sorted(_offered(image, workspace).items()))
     return sorted(found, key=lambda one: catalog.order(one.version, one.built_at))
+
+
+def _offered(image: str, workspace: Workspace) -> dict[str, Path]:
+    """Folders by version, without those that were withdrawn."""
+    gone = {e.version for e in catalog.load(workspace.catalog).entries(image) if e.yanked}
+    return {
+        name: folder
+        for name, folder in _folders(image, workspace).items()
+        if name not in gone and not withdrawn.by(image, name, workspace)
+    }
 
 
 def _folders(image: str, workspace: Workspace) -> dict[str, Path]:
@@ -133,9 +140,7 @@ def find(wanted: str, workspace: Workspace) -> Published:
     """The version that ``wanted`` names: a path, ``name@version``, or the newest of ``name``."""
     if "/" in wanted or wanted in (".", "..") or wanted.endswith(".qcow2"):
         return _at(Path(wanted).absolute())
-    image, _, version = wanted.partition("@")
-    if not re.fullmatch(r"[a-z0-9-]+", image):
-        raise PipelineError(f"{wanted!r} names no image", hint=_known(workspace))
+    image, version = _split(wanted, workspace)
     if version:
         if folder := _folders(image, workspace).get(version):
             if stores := withdrawn.by(image, version, workspace):
@@ -144,10 +149,31 @@ def find(wanted: str, workspace: Workspace) -> Published:
             return Published.of(folder)
     elif found := versions(image, workspace):
         return found[-1]
-    raise PipelineError(
-        f"no published version of {image} is on this host"
-        if not version
-        else f"{image} {version} is not on this host",
+    raise _absent(image, version, workspace)
+
+
+def folder_of(wanted: str, workspace: Workspace) -> Path:
+    """The folder of ``name@version``, or of the newest of ``name``; nothing in it is read."""
+    image, version = _split(wanted, workspace)
+    newest = max(_offered(image, workspace), key=catalog.order, default="")
+    if folder := _folders(image, workspace).get(version or newest):
+        return folder
+    raise _absent(image, version, workspace)
+
+
+def _split(wanted: str, workspace: Workspace) -> tuple[str, str]:
+    image, _, version = wanted.partition("@")
+    if not re.fullmatch(r"[a-z0-9-]+", image):
+        raise PipelineError(f"{wanted!r} names no image", hint=_known(workspace))
+    return image, version
+
+
+def _absent(image: str, version: str, workspace: Workspace) -> PipelineError:
+    wanted = f"{image}@{version}" if version else image
+    return PipelineError(
+        f"{image} {version} is not on this host"
+        if version
+        else f"no published version of {image} is on this host",
         hint=f"run: ./doitw build:{image}, or: golden pull {wanted} ({_known(workspace)})",
     )
 

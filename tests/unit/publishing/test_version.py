@@ -206,11 +206,21 @@ def test_what_was_pulled_is_verified_by_whom_the_pull_trusted(
     public = key.with_suffix(".pub")
     assert main(["pull", "toy", "--from", str(tmp_path / "store"), "--key", str(public)]) == 0
     here = Path(capsys.readouterr().out.strip())
-    assert golden(here) == 0
+    assert golden(here) == golden("toy") == golden(f"toy@{here.name}") == 0
+    assert capsys.readouterr().out.count(f"{here}: ") == 3
     assert golden(tmp_path / "store" / folder) == signature.SignedByAnother.exit_code
     (here / "report.html").chmod(0o644)
     (here / "report.html").write_text("changed")
-    assert golden(here) == Damaged.exit_code
+    assert golden(here) == golden("toy") == Damaged.exit_code
+
+
+@pytest.mark.parametrize("name", ["toy", "toy@26100.1-20261123.1", "To y"])
+def test_a_version_that_is_not_here_is_not_verified(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GOLDEN_OUTPUT", str(tmp_path / "output"))
+    assert golden(name) == 1
+    assert "no image is on this host" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["pull", "toy"], ["images"]])
