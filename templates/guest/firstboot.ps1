@@ -374,6 +374,8 @@ $script:Record = 'HKLM:\SOFTWARE\GoldenWindows\FirstBoot'
 $script:Administrators = 'S-1-5-32-544'
 $script:TaskName = 'Golden Windows First Boot'
 $script:KeyPattern = '(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-[a-z0-9-]+|sk-[a-z0-9-]+@openssh\.com) AAAA[0-9A-Za-z+/]+={0,3}'
+$script:YamlQuoted = '(?:''(?:[^'']|'''')*''(?!'')|"(?:[^"\\]|\\.)*")'
+$script:YamlClosed = '^(?:{0}|\[(?>\s*(?:{0}|[^\]"'',\s][^\],]*)\s*,?)*\s*\])' -f $script:YamlQuoted
 $script:Owners = @(
     [pscustomobject]@{ identity = 'S-1-5-18'; rights = 'FullControl' },
     [pscustomobject]@{ identity = 'S-1-5-32-544'; rights = 'FullControl' }
@@ -409,8 +411,8 @@ function Get-Fact([string]$Key, [string]$Name) {
 }
 
 # --- YAML: the small part of it that cloud-config files are made of ------------------------------
-# Mappings, sequences, plain and quoted texts, | and > blocks, [a, b]; everything is a text. Anchors,
-# aliases, tags, {a: b} and texts over several lines without | or > are errors that name the line.
+# Mappings, sequences, plain and quoted texts, also over several lines, | and > blocks, [a, b]; everything
+# is a text. Anchors, aliases, tags, {a: b} and [[a]] are errors that name the line.
 
 function Skip-YamlBlank($Reader) {
     while ($Reader.Next -lt $Reader.Lines.Count -and $Reader.Lines[$Reader.Next] -match '^\s*(#.*)?$') {
@@ -433,7 +435,7 @@ function Get-YamlLine($Reader) {
 }
 
 function Get-YamlEntry([string]$Text) {
-    if ($Text -match '^("[^"]+"|''[^'']+''|[A-Za-z0-9_./-]+)\s*:(?:\s+(.*))?$') {
+    if ($Text -match '^("[^"\\]+"|''[^'']+''|[A-Za-z0-9_./-]+)\s*:(?:\s+(.*))?$') {
         $rest = ''
         if ($Matches.ContainsKey(2)) {
             $rest = $Matches[2].Trim()
@@ -446,37 +448,104 @@ function Get-YamlEntry([string]$Text) {
     return $null
 }
 
+# What a backslash and the letters behind it stand for in double quotes.
+function Get-YamlEscape([string]$Code, [int]$Number) {
+    if ($Code -cmatch '^[xuU][0-9a-fA-F]{2,8}$') {
+        $value = [Convert]::ToInt32($Code.Substring(1), 16)
+        if ($value -lt 0x10000) {
+            return [string][char]$value
+        }
+        return [char]::ConvertFromUtf32($value)
+    }
+    if (' "/\'.Contains($Code)) {
+        return $Code
+    }
+    switch -CaseSensitive ($Code) {
+        'n' {
+            return "`n"
+        }
+        't' {
+            return "`t"
+        }
+        'r' {
+            return "`r"
+        }
+        'e' {
+            return [string][char]27
+        }
+        '0' {
+            return "`0"
+        }
+    }
+    throw "line ${Number}: the escape \$Code is not understood"
+}
+
+function ConvertFrom-YamlEscape([string]$Text, [int]$Number) {
+    $parts = New-Object -TypeName System.Text.StringBuilder
+    $end = 0
+    foreach ($match in [regex]::Matches($Text, '\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)')) {
+        [void]$parts.Append($Text.Substring($end, $match.Index - $end))
+        [void]$parts.Append((Get-YamlEscape -Code $match.Groups[1].Value -Number $Number))
+        $end = $match.Index + $match.Length
+    }
+    return $parts.ToString() + $Text.Substring($end)
+}
+
 # A text in quotes, and what stands behind it.
 function Read-YamlQuoted([string]$Text, [int]$Number) {
-    if ($Text -match '^''((?:[^'']|'''')*)''(.*)$') {
+    if ($Text -match '^''((?:[^'']|'''')*)''(?!'')([\s\S]*)$') {
         return [pscustomobject]@{ Value = $Matches[1].Replace('''''', ''''); Rest = $Matches[2] }
     }
-    if ($Text -match '^"((?:[^"\\]|\\.)*)"(.*)$') {
+    if ($Text -match '^"((?:[^"\\]|\\.)*)"([\s\S]*)$') {
         $rest = $Matches[2]
-        $value = [regex]::Replace($Matches[1], '\\(u[0-9a-fA-F]{4}|.)', {
-                param($match)
-                $code = $match.Groups[1].Value
-                switch -CaseSensitive ($code[0]) {
-                    'n' {
-                        return "`n"
-                    }
-                    't' {
-                        return "`t"
-                    }
-                    'r' {
-                        return "`r"
-                    }
-                    'u' {
-                        return [string][char][Convert]::ToInt32($code.Substring(1), 16)
-                    }
-                    default {
-                        return $code
-                    }
-                }
-            })
-        return [pscustomobject]@{ Value = $value; Rest = $rest }
+        return [pscustomobject]@{ Value = (ConvertFrom-YamlEscape -Text $Matches[1] -Number $Number); Rest = $rest }
     }
     throw "line ${Number}: a quote is not closed"
+}
+
+# A text in quotes and a [list] go on in deeper lines until they are closed: the end of a line is a
+# blank, an empty line is a newline, and in double quotes a backslash joins two lines. Nobody writes
+# thousands of lines so, and looking for the end anew after each would take for ever.
+function Join-YamlLine($Reader, [string]$Text, [int]$Parent) {
+    $empty = 0
+    $last = [Math]::Min($Reader.Lines.Count, $Reader.Next + 1000)
+    while ($Reader.Next -lt $last -and $Text -notmatch $script:YamlClosed) {
+        $raw = $Reader.Lines[$Reader.Next]
+        $line = $raw.Trim(' ')
+        if ($line -notmatch '^(\]|$)' -and $raw.Length - $raw.TrimStart(' ').Length -le $Parent) {
+            break
+        }
+        $Reader.Next++
+        if ($line -eq '') {
+            $empty++
+        } elseif ($empty -gt 0) {
+            $Text = $Text.TrimEnd(' ') + ("`n" * $empty) + $line
+            $empty = 0
+        } elseif (($Text -replace $script:YamlQuoted, '') -match '^[^"'']*"[\s\S]*(?<!\\)(?:\\\\)*\\$') {
+            $Text = $Text.Substring(0, $Text.Length - 1) + $line
+        } else {
+            $Text = $Text.TrimEnd(' ') + ' ' + $line
+        }
+    }
+    return $Text
+}
+
+# So does a plain text, as long as no line of it looks like a key, an item or a remark.
+function Join-YamlPlain($Reader, [string]$Text, [int]$Parent) {
+    $last = [Math]::Min($Reader.Lines.Count, $Reader.Next + 1000)
+    while ($Reader.Next -lt $last -and $Text -notmatch '\s#') {
+        $raw = $Reader.Lines[$Reader.Next]
+        $line = $raw.Trim()
+        if ($raw -notmatch '^ +[^\s#]' -or $raw.Length - $raw.TrimStart(' ').Length -le $Parent) {
+            break
+        }
+        if ($line -match '^-(\s|$)' -or $null -ne (Get-YamlEntry -Text $line)) {
+            break
+        }
+        $Reader.Next++
+        $Text = $Text + ' ' + $line
+    }
+    return $Text
 }
 
 function Read-YamlFlow([string]$Text, [int]$Number) {
@@ -487,7 +556,7 @@ function Read-YamlFlow([string]$Text, [int]$Number) {
             $quoted = Read-YamlQuoted -Text $rest -Number $Number
             $items.Add($quoted.Value)
             $rest = $quoted.Rest.TrimStart()
-        } elseif ($rest -match '^([^,\[\]{}"'']+)(.*)$') {
+        } elseif ($rest -match '^([^,\[\]{}"''][^,\[\]{}]*)([\s\S]*)$') {
             $items.Add($Matches[1].Trim())
             $rest = $Matches[2]
         } else {
@@ -499,48 +568,65 @@ function Read-YamlFlow([string]$Text, [int]$Number) {
             throw "line ${Number}: a [list] is not closed"
         }
     }
+    if ($rest -notmatch '^\]\s*(#.*)?$') {
+        throw "line ${Number}: something follows a closing bracket"
+    }
     return , $items.ToArray()
 }
 
-# A | or > block: the lines that are indented deeper than their parent.
-function Read-YamlBlock($Reader, [string]$Header, [int]$Parent, [int]$Number) {
-    if ($Header -notmatch '^([|>])([+-]?)\s*(#.*)?$') {
-        throw "line ${Number}: the block header $Header is not understood"
-    }
-    $style = $Matches[1]
-    $chomp = $Matches[2]
+# The lines of a | or > block: those that are indented deeper than its parent, less their indent, which
+# its first line says, or a digit of its header.
+function Read-YamlBlockLine($Reader, [int]$Parent, [int]$Indent) {
     $lines = New-Object -TypeName 'System.Collections.Generic.List[string]'
-    $indent = -1
     while ($Reader.Next -lt $Reader.Lines.Count) {
         $raw = $Reader.Lines[$Reader.Next]
         $depth = $raw.Length - $raw.TrimStart(' ').Length
-        if ($raw.Trim() -ne '') {
-            if ($indent -lt 0) {
-                $indent = $depth
+        if ($raw.Trim(' ') -ne '') {
+            if ($Indent -lt 0) {
+                $Indent = $depth
             }
-            if ($depth -le $Parent -or $depth -lt $indent) {
+            if ($depth -le $Parent -or $depth -lt $Indent) {
                 break
             }
         }
-        $lines.Add($raw.Substring([Math]::Min([Math]::Max($indent, 0), $raw.Length)))
+        $lines.Add($raw.Substring([Math]::Min([Math]::Max($Indent, 0), $raw.Length)))
         $Reader.Next++
     }
-    $text = $lines -join "`n"
-    if ($style -eq '>') {
-        $text = [regex]::Replace($text.TrimEnd("`n"), '(?<!\n)\n(?!\n)', ' ') + "`n"
+    return $lines -join "`n"
+}
+
+# Between two lines of a > block that are not indented further, one newline is a blank and the first of
+# several goes. What stands behind the last line is kept by +, dropped by -, and else one newline.
+function Read-YamlBlock($Reader, [string]$Header, [int]$Parent, [int]$Number) {
+    if ($Header -notmatch '^([|>])([+-]?)([1-9]?)([+-]?)\s*(#.*)?$') {
+        throw "line ${Number}: the block header $Header is not understood"
     }
-    if ($chomp -eq '-') {
-        return $text.TrimEnd("`n")
+    $style, $chomp, $indent = $Matches[1], ($Matches[2] + $Matches[4]), -1
+    if ($Matches[3] -ne '') {
+        $indent = $Parent + [int]$Matches[3]
+    }
+    $text = Read-YamlBlockLine -Reader $Reader -Parent $Parent -Indent $indent
+    $body = $text.TrimEnd("`n")
+    $tail = $text.Substring($body.Length)
+    if ($style -eq '>') {
+        $body = $body -replace '(?<=(?:^|\n)[^ \t\n][^\n]*)\n(?=[^ \t\n])', ' '
+        $body = $body -replace '(?<=(?:^|\n)[^ \t\n][^\n]*)\n(?=\n+[^ \t\n])', ''
     }
     if ($chomp -eq '+') {
-        return $text + "`n"
+        return $body + $tail + "`n"
     }
-    return $text.TrimEnd("`n") + "`n"
+    if ($chomp -eq '-' -or $body -eq '') {
+        return $body
+    }
+    return $body + "`n"
 }
 
 function Read-YamlScalar($Reader, [string]$Text, [int]$Parent, [int]$Number) {
     if ($Text -match '^[|>]') {
         return (Read-YamlBlock -Reader $Reader -Header $Text -Parent $Parent -Number $Number)
+    }
+    if ($Text -match '^["''\[]') {
+        $Text = Join-YamlLine -Reader $Reader -Text $Text -Parent $Parent
     }
     if ($Text.StartsWith('[')) {
         return , (Read-YamlFlow -Text $Text -Number $Number)
@@ -555,7 +641,7 @@ function Read-YamlScalar($Reader, [string]$Text, [int]$Parent, [int]$Number) {
     if ($Text -match '^[&*!{%@`]') {
         throw "line ${Number}: '$($Text.Substring(0, 1))' begins something that is not understood here"
     }
-    return ($Text -replace '\s+#.*$', '').Trim()
+    return ((Join-YamlPlain -Reader $Reader -Text $Text -Parent $Parent) -replace '\s+#.*$', '').Trim()
 }
 
 function Read-YamlList($Reader, [int]$Indent) {
@@ -614,9 +700,10 @@ function Read-YamlChild($Reader, [int]$Indent) {
     if ($null -ne $line -and $line.Indent -eq $Indent -and $line.Text -match '^-(\s|$)') {
         return , (Read-YamlList -Reader $Reader -Indent $Indent)
     }
-    return (Read-YamlNode -Reader $Reader -Minimum ($Indent + 1))
+    return , (Read-YamlNode -Reader $Reader -Minimum ($Indent + 1))
 }
 
+# A list of one is handed on as it is: without the comma PowerShell would take it for its element.
 function Read-YamlNode($Reader, [int]$Minimum) {
     $line = Get-YamlLine -Reader $Reader
     if ($null -eq $line -or $line.Indent -lt $Minimum) {
@@ -629,16 +716,16 @@ function Read-YamlNode($Reader, [int]$Minimum) {
         return (Read-YamlMap -Reader $Reader -Indent $line.Indent)
     }
     $Reader.Next++
-    return (Read-YamlScalar -Reader $Reader -Text $line.Text -Parent ($Minimum - 1) -Number $line.Number)
+    return , (Read-YamlScalar -Reader $Reader -Text $line.Text -Parent ($Minimum - 1) -Number $line.Number)
 }
 
 # A document's top-level keys, each read by itself: one that is not understood costs only itself.
 # Gives the mapping; the texts of the keys that failed come in -Broken.
 function Read-Yaml([string]$Text, [string]$Name, $Broken) {
     $map = [ordered]@{}
-    $lines = @($Text -split '\r?\n')
+    $lines = @(($Text -replace '\r?\n\z', '') -split '\r?\n')
     $starts = @(for ($index = 0; $index -lt $lines.Count; $index++) {
-            if ($lines[$index] -match '^[^\s#-]' -or $lines[$index] -match '^-\s') {
+            if ($lines[$index] -match '^[^\s#\]-]' -or $lines[$index] -match '^-\s') {
                 $index
             }
         })
@@ -863,11 +950,16 @@ function Read-MetaData([string]$Text) {
     return (Read-Yaml -Text $clean -Name 'meta-data' -Broken @{})
 }
 
+# A number or a truth, as JSON has them, is as good as its text.
 function Get-Text($Map, [string]$Name) {
-    if ($Map.Contains($Name) -and $Map[$Name] -is [string]) {
-        return $Map[$Name].Trim()
+    if (-not $Map.Contains($Name) -or $null -eq $Map[$Name]) {
+        return ''
     }
-    return ''
+    if ($Map[$Name] -isnot [string] -and $Map[$Name] -isnot [System.ValueType]) {
+        Add-Failure -Text "$Name is not a text"
+        return ''
+    }
+    return ([string]$Map[$Name]).Trim()
 }
 
 function Add-UserEntry($Wish, $Entry) {

@@ -71,6 +71,7 @@ def new_state() -> dict[str, Any]:
         "pagefile": {"automatic": True, "files": []},
         "product_type": 3,
         "winre": True,
+        "open_files": [],
         "hibernation": True,
         "event_logs": {"Application": 3, "System": 9, "Setup": 1},
         "locked_logs": [],

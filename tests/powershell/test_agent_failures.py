@@ -373,6 +373,12 @@ CASES = [
         "changed",
         machine={"com1": "stuck"},
     ),
+    Case(
+        "com1-unknown",
+        lambda m: {"kind": "registry", "key": "HKLM:\\SOFTWARE\\P4", "name": "a", "value": "b"},
+        "changed",
+        machine={"com1": "unknown"},
+    ),
 ]
 EXITS = {"ok": 0, "changed": 0, "failed": 1, "reboot": 4}
 RESULTS = {"ok": "done", "changed": "done", "failed": "failed", "reboot": "reboot"}
@@ -476,6 +482,34 @@ def test_test_mode_looks_at_every_step_even_after_a_failure(machine: FakeMachine
     assert (ran.exit, ran.plan["result"]) == (1, "failed")
     assert ran.plan["message"].startswith("bad: ")
     assert "SOFTWARE\\Q" not in machine.registry
+
+
+WRONG: list[tuple[Make, str]] = [
+    (msi(code="{N}"), "version 1.2.3 of the package is not installed"),
+    (driver, "the driver package b is not in the driver store"),
+    (svc(binary="C:\\new.exe"), "the service Demo runs C:\\old.exe, not C:\\new.exe"),
+    (svc(depend=["sshd"]), "the service Demo depends on [], not on [sshd]"),
+    (svc(start="demand"), "the service Demo starts Auto, not demand"),
+    (svc(), "the service Demo is Stopped, not running"),
+]
+
+
+def test_test_mode_says_what_is_wrong(machine: FakeMachine) -> None:
+    machine.change(**with_service(binary="C:\\old.exe"))
+    steps = [{"id": f"s{n}", **make(machine)} for n, (make, _) in enumerate(WRONG)]
+    ran = machine.apply(machine.plan(*steps), mode="Test")
+    assert [step["message"] for step in ran.steps] == [said for _, said in WRONG]
+
+
+def test_what_a_service_needs_beyond_the_plan_is_not_the_plans_business(
+    machine: FakeMachine,
+) -> None:
+    """Only a step that says which program runs says all that the service needs."""
+    key = "SYSTEM\\CurrentControlSet\\Services\\Demo"
+    machine.set_registry(key, "DependOnService", ["sshd"], "REG_MULTI_SZ")
+    machine.change(**with_service(state="Running"))
+    ran = machine.apply(machine.plan({"id": "it", **svc()(machine)}), mode="Test")
+    assert ran.states == {"it": "ok"}, ran.text
 
 
 def test_a_program_that_is_not_there(machine: FakeMachine) -> None:

@@ -57,6 +57,13 @@ def test_the_keys_of_all_users_are_administrators_keys(machine: FakeMachine) -> 
     assert ran.state["services"]["sshd"]["start"] == "Auto"
 
 
+def test_a_hidden_user_counts_as_well(machine: FakeMachine) -> None:
+    seal(machine)
+    write(machine, ".service", f"{KEY}\n")
+    assert run(machine).exit == 0
+    assert authorised(machine).read_text() == f"{KEY}\n"
+
+
 def test_what_sealing_left_is_undone(machine: FakeMachine) -> None:
     seal(machine)
     write(machine, "golden", f"{KEY}\n")

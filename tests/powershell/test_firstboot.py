@@ -265,6 +265,11 @@ def test_the_same_instance_changes_nothing(cloud: NoCloud) -> None:
 
 def test_another_instance_is_applied_and_shuts_the_old_owner_out(cloud: NoCloud) -> None:
     assert keys(cloud.machine) == [OTHER]
+    calls = [call[:3] for call in cloud.third.calls]
+    stopped = calls.index(["sc.exe", "stop", "sshd"])
+    assert (
+        stopped < calls.index(["ssh-keygen.exe", "-A"]) < calls.index(["sc.exe", "start", "sshd"])
+    )
     assert result(cloud.machine)["instance"] == "i-2"
     assert (cloud.machine.c / "ProgramData/ssh/ssh_host_rsa_key").read_text() == "key 2\n"
     assert cloud.third.state["host_name"] == "db-server-with"
@@ -332,6 +337,7 @@ def test_no_disc_then_one(machine: FakeMachine) -> None:
     attach(machine, disc(machine, "G", "", {"ssh_authorized_keys": KEY}))
     boot(machine)
     assert keys(machine) == [KEY]
+    assert result(machine)["errors"] == []  # a disc of Lima's need not have an answer file
     attach(machine)
     assert boot(machine).calls == []
     assert keys(machine) == [KEY]
@@ -389,6 +395,7 @@ def test_setup_is_waited_for(machine: FakeMachine, name: str) -> None:
 def test_registering_makes_the_task_and_starts_it(machine: FakeMachine) -> None:
     seal(machine).change(run_tasks="no")
     ran = machine.run(Run("firstboot.ps1", ["-Register"]))[0]
+    assert (ran.exit, ran.beacons) == (0, [])  # what it does is for the task to do
     task = ran.state["tasks"]["Golden Windows First Boot"]
     assert (task["started"], task["trigger"], task["principal"]["user"]) == (
         1,
@@ -397,6 +404,37 @@ def test_registering_makes_the_task_and_starts_it(machine: FakeMachine) -> None:
     )
     assert "firstboot.ps1" in task["action"]["argument"]
     assert keys(machine) == []
+
+
+def test_registering_takes_the_place_of_the_task_that_is_there(machine: FakeMachine) -> None:
+    left = {"action": {"argument": "another"}, "result": 1, "started": 0}
+    seal(machine).change(run_tasks="no", tasks={"Golden Windows First Boot": left})
+    ran = machine.run(Run("firstboot.ps1", ["-Register"]))[0]
+    task = ran.state["tasks"]["Golden Windows First Boot"]
+    assert (ran.exit, task["started"]) == (0, 1)
+    assert "firstboot.ps1" in task["action"]["argument"]
+
+
+def test_what_none_of_its_parts_takes_ends_it_with_exit_code_1(machine: FakeMachine) -> None:
+    seal(machine).change(deny={"Register-ScheduledTask": "Access is denied"})
+    ran = machine.run(Run("firstboot.ps1", ["-Register"]))[0]
+    assert (ran.exit, ran.beacons) == (1, ["GOLDEN firstboot failed Access is denied"])
+
+
+def test_access_that_was_set_and_is_not_so_is_told(machine: FakeMachine) -> None:
+    attach(seal(machine), nocloud(machine, f"#cloud-config\n{KEYS}", "instance-id: a\n"))
+    machine.change(programs={"icacls.exe": {"exit": 0}})
+    boot(machine)
+    (told,) = result(machine)["errors"]
+    assert told.startswith("authorized keys: ")
+    assert "administrators_authorized_keys" in told
+
+
+def test_a_machine_without_openssh_says_so(machine: FakeMachine) -> None:
+    attach(seal(machine), nocloud(machine, f"#cloud-config\n{KEYS}", "instance-id: a\n"))
+    (machine.c / "Program Files/OpenSSH/ssh-keygen.exe").unlink()
+    boot(machine)
+    assert result(machine)["errors"] == ["host keys: ssh-keygen.exe is not on this machine"]
 
 
 PARTS: dict[str, dict[str, Any]] = {
@@ -475,6 +513,7 @@ def test_keys_that_could_not_be_authorised_are_tried_again(machine: FakeMachine)
     machine.change(programs={})
     boot(machine)
     assert result(machine)["errors"] == []
+    assert machine.state["host_keys_made"] == 1  # whoever knows the machine's keys knows it still
 
 
 KEYS = f"ssh_authorized_keys:\n  - {KEY}\n"
@@ -597,6 +636,20 @@ MALFORMED: list[tuple[str, str | bytes | None, str | None, list[str], str]] = [
         "'a/b' is not the name of an account",
     ),
     (
+        "user-list",
+        f"#cloud-config\nusers:\n  - [a, b]\n{KEYS}",
+        "instance-id: 151",
+        [KEY],
+        "user-data: an entry of users is neither a name nor a mapping",
+    ),
+    (
+        "list-as-name",
+        f"#cloud-config\nhostname: [a]\n{KEYS}",
+        "instance-id: 152",
+        [KEY],
+        "hostname is not a text",
+    ),
+    (
         "bad-run",
         f"#cloud-config\nruncmd:\n  - a: b\n{KEYS}",
         "instance-id: 16",
@@ -632,6 +685,10 @@ MALFORMED: list[tuple[str, str | bytes | None, str | None, list[str], str]] = [
         "user-data: line 2: a key and a colon",
     ),
 ]
+
+
+# These are told by one sentence; the others may be told by more than one.
+TOLD_ONCE = ("no-user-data", "huge", "bad-user", "user-list", "list-as-name", "not-a-key")
 
 
 @pytest.fixture(scope="module")
@@ -684,6 +741,9 @@ def test_a_malformed_disc_is_told_and_what_is_readable_is_applied(
     ran, told, found = malformed[name]
     assert ran.exit == 0, ran.text
     assert any(said in error for error in told["errors"]), told["errors"]
+    assert set(told["users"]) <= {"golden", "x"}
+    if name in TOLD_ONCE:
+        assert len(told["errors"]) == 1, told["errors"]
     if expected:
         assert found == expected
     if name in ("no-meta-data", "no-instance", "bad-meta"):
@@ -712,6 +772,17 @@ def test_a_list_of_one_stays_a_list(machine: FakeMachine) -> None:
     assert ran.state["commands_run"] == []
 
 
+@pytest.mark.parametrize(
+    "text", ["  - [hello.exe, /r]", "  - - hello.exe\n    - /r", "- [hello.exe, /r]"]
+)
+def test_a_single_command_that_is_a_list_stays_one_command(machine: FakeMachine, text: str) -> None:
+    """A list in a list of one, which PowerShell would take for its element."""
+    attach(seal(machine), nocloud(machine, f"#cloud-config\nruncmd:\n{text}\n", META))
+    ran = boot(machine)
+    assert [call for call in ran.calls if call[0] == "hello.exe"] == [["hello.exe", "/r"]]
+    assert ran.state["commands_run"] == []
+
+
 def test_the_system_drive_is_no_disc_whatever_lies_there(machine: FakeMachine) -> None:
     seal(machine)
     (machine.c / "ssh_authorized_keys").write_text(f"{KEY}\n")
@@ -726,6 +797,62 @@ def test_remarks_behind_keys_and_escapes_in_texts(machine: FakeMachine) -> None:
     assert result(machine)["errors"] == []
     assert result(machine)["users"] == ["ann"]
     assert ran.state["commands_run"] == ["@echo off\necho a\necho b\n"]
+
+
+def test_a_script_begins_with_a_byte_order_mark(machine: FakeMachine) -> None:
+    """Windows PowerShell reads a script without one in the code page of the country."""
+    text = (
+        "#ps1\n$bytes = [IO.File]::ReadAllBytes((Convert-Path -LiteralPath $PSCommandPath))\n"
+        "[IO.File]::WriteAllText(\"$env:GOLDEN_MACHINE/ran\", ($bytes[0..3] -join ' '))\n"
+    )
+    attach(seal(machine), nocloud(machine, text, "instance-id: x\n"))
+    boot(machine)
+    assert (machine.folder / "ran").read_text() == f"{0xEF} {0xBB} {0xBF} {ord('#')}"
+
+
+def test_blank_lines_escapes_and_empty_values(machine: FakeMachine) -> None:
+    user = (
+        "runcmd:\n  - |+\n    echo a\n\n  - |\n    echo b\n\n  - |-\n    echo c\n\n"
+        '  - "a\\rb\\nc"\nusers:\n  - name: ann\n    groups:\n  - name: bob\n'
+    )
+    attach(seal(machine), nocloud(machine, f"#cloud-config\n{user}", "instance-id: a\n"))
+    ran = boot(machine)
+    assert result(machine)["errors"] == []
+    assert result(machine)["users"] == ["ann", "bob"]
+    said = [text.removeprefix("@echo off\n") for text in ran.state["commands_run"]]
+    assert said == ["echo a\n\n\n", "echo b\n\n", "echo c\n", "a\nb\nc\n"]
+
+
+def test_numbers_in_json_are_texts(machine: FakeMachine) -> None:
+    meta = '{"instance-id": 7, "local-hostname": null}'
+    attach(seal(machine), nocloud(machine, f"#cloud-config\n{KEYS}", meta))
+    boot(machine)
+    assert result(machine)["errors"] == []
+    assert result(machine)["instance"] == "7"
+
+
+def test_a_disc_without_a_drive_letter_is_passed_over(machine: FakeMachine) -> None:
+    seal(machine)
+    found = nocloud(machine, f"#cloud-config\n{KEYS}", "instance-id: a\n")
+    attach(machine, found | {"letter": "", "folder": ""}, found)
+    ran = boot(machine)
+    assert 'the volume "CIDATA" has no drive letter and is not looked at' in ran.text
+    assert result(machine)["instance"] == "a"
+    assert keys(machine) == [KEY]
+
+
+def test_limas_disc_is_another_when_one_script_of_it_is(machine: FakeMachine) -> None:
+    seal(machine)
+    for name in ("one", "two"):
+        files = {
+            "ssh_authorized_keys": KEY,
+            "autounattend.xml": "<unattend/>",  # names no account
+            "provision.user/00000000": ran(name),
+        }
+        attach(machine, disc(machine, "D", "autounattend", dict(files)))
+        boot(machine)
+        assert result(machine)["errors"] == []
+    assert (machine.folder / "ran").read_text() == "one\ntwo\n"
 
 
 def test_limas_disc_is_known_by_its_label_without_any_key(machine: FakeMachine) -> None:

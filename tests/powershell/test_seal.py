@@ -327,7 +327,7 @@ BROKEN = {
     "reagentc.exe": ("recovery", "reagentc.exe ended"),
     "wevtutil.exe": ("event-logs", "wevtutil.exe ended"),
     "icacls.exe": ("first-boot", "icacls.exe ended"),
-    "defrag.exe": ("trim", "must report a discard granularity"),
+    "defrag.exe": ("trim", "must report a discard granularity of at least 8 KiB: defrag.exe"),
 }
 
 
@@ -427,15 +427,16 @@ APPS = [
 ]
 
 
-@pytest.mark.parametrize(("product", "left"), [(1, 4), (3, 5)])
+@pytest.mark.parametrize(("product", "removed"), [(1, {"User.Only"}), (3, set())])
 def test_packages_of_one_user_only_are_removed_on_clients(
-    machine: FakeMachine, product: int, left: int
+    machine: FakeMachine, product: int, removed: set[str]
 ) -> None:
     config = prepare(machine)
     machine.change(appx=APPS, provisioned=["Own.Kept"], product_type=product)
     ran = clean(machine, config)
     assert ran.exit == 0
-    assert len(ran.state["appx"]) == left
+    left = {app["name"] for app in ran.state["appx"]}
+    assert {app["name"] for app in APPS} - left == removed
     assert ("Get-AppxPackage AllUsers" in ran.commands) is (product == 1)
 
 
@@ -475,6 +476,26 @@ def test_cloudbase_init_has_to_be_there(machine: FakeMachine) -> None:
     ran = clean(machine, config)
     assert ran.states["first-boot"] == "failed"
     assert "cloudbase-init, which is not installed" in ran.plan["message"]
+
+
+def test_without_first_boot_nothing_is_registered(machine: FakeMachine) -> None:
+    config = prepare(machine, first_boot={"files": []})
+    (machine.golden / "firstboot.ps1").unlink()
+    ran = clean(machine, config)
+    assert (ran.exit, ran.states["first-boot"]) == (0, "ok"), ran.text
+    assert list(ran.state["tasks"]) == ["Golden Windows Seal"]
+
+
+def test_a_host_key_that_stays_is_told_and_the_machine_does_not_count_as_sealed(
+    machine: FakeMachine,
+) -> None:
+    assert clean(machine, prepare(machine)).exit == 0
+    machine.change(open_files=["ssh_host_rsa_key"])
+    ran = run_task(machine)
+    assert ran.exit == 1
+    assert "ssh_host_rsa_key: The process cannot access the file" in ran.beacons[-1]
+    assert "Sealed" not in machine.registry["SOFTWARE\\GoldenWindows"]
+    assert machine.state["power"] == ""
 
 
 REFUSED = {

@@ -47,9 +47,14 @@ $Double['Remove-ItemProperty'] = {
     return (Microsoft.PowerShell.Management\Remove-ItemProperty @Bound)
 }
 
+# state.open_files: names of files that another program holds open.
 $Double['Remove-Item'] = {
     param($Bound)
     $key = Get-FakePath -Bound $Bound
+    $path = [string]@($Bound['LiteralPath'])[0]
+    if (@((Read-FakeState).open_files) -contains ($path -split '[\\/]')[-1]) {
+        return (Write-FakeError -Message "Cannot remove item ${path}: The process cannot access the file because it is being used by another process." -Id 'RemoveFileSystemItemIOError,Microsoft.PowerShell.Commands.RemoveItemCommand' -Category 'WriteError' -Target $path)
+    }
     if ($key -ne '') {
         foreach ($name in @($global:FakeRegistry.Keys)) {
             if ($name -eq $key -or $name.StartsWith($key + '\', 'OrdinalIgnoreCase')) { $global:FakeRegistry.Remove($name) }

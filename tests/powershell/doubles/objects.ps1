@@ -80,6 +80,7 @@ function global:New-FakeDatabase($Package) {
 $Double['New-Object'] = {
     param($Bound)
     if ($Bound['TypeName'] -eq 'System.IO.Ports.SerialPort') {
+        if ([string](Read-FakeState).com1 -eq 'unknown') { throw 'Cannot find type [System.IO.Ports.SerialPort]: verify that the assembly containing this type is loaded.' }
         if (($Bound['ArgumentList'] -join ',') -ne 'COM1,115200,None,8,One') { throw "unexpected port: $($Bound['ArgumentList'])" }
         return (New-FakePort)
     }
