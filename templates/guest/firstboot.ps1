@@ -374,6 +374,8 @@ $script:Record = 'HKLM:\SOFTWARE\GoldenWindows\FirstBoot'
 $script:Administrators = 'S-1-5-32-544'
 $script:TaskName = 'Golden Windows First Boot'
 $script:KeyPattern = '(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-[a-z0-9-]+|sk-[a-z0-9-]+@openssh\.com) AAAA[0-9A-Za-z+/]+={0,3}'
+# cloud-init takes both.
+$script:KeyNames = @('ssh_authorized_keys', 'ssh-authorized-keys')
 $script:YamlQuoted = '(?:''(?:[^'']|'''')*''(?!'')|"(?:[^"\\]|\\.)*")'
 $script:YamlClosed = '^(?:{0}|\[(?>\s*(?:{0}|[^\]"'',\s][^\],]*)\s*,?)*\s*\])' -f $script:YamlQuoted
 $script:Owners = @(
@@ -938,16 +940,18 @@ function Read-LimaDisc([string]$Root) {
 
 # --- NoCloud's disc ------------------------------------------------------------------------------
 
-function Read-MetaData([string]$Text) {
+function Read-MetaData([string]$Text, $Broken) {
     $clean = $Text.TrimStart([char]0xFEFF)
     if ($clean.TrimStart().StartsWith('{')) {
         $map = [ordered]@{}
+        $Broken['public-keys'] = $clean
         foreach ($property in (ConvertFrom-Json -InputObject $clean).PSObject.Properties) {
             $map[$property.Name] = $property.Value
         }
+        $Broken.Remove('public-keys')
         return $map
     }
-    return (Read-Yaml -Text $clean -Name 'meta-data' -Broken @{})
+    return (Read-Yaml -Text $clean -Name 'meta-data' -Broken $Broken)
 }
 
 # A number or a truth, as JSON has them, is as good as its text.
@@ -973,18 +977,35 @@ function Add-UserEntry($Wish, $Entry) {
         Add-Failure -Text 'user-data: an entry of users is neither a name nor a mapping'
         return
     }
-    Write-UnknownKey -Map $Entry -Known @('name', 'ssh_authorized_keys', 'groups') -Where 'users'
-    foreach ($line in @(Get-KeyList -Map $Entry)) {
+    Write-UnknownKey -Map $Entry -Known (@('name', 'groups') + $script:KeyNames) -Where 'users'
+    foreach ($line in @(Get-KeyList -Map $Entry -Names $script:KeyNames)) {
         Add-Key -Wish $Wish -Line $line
     }
     Add-User -Wish $Wish -Name (Get-Text -Map $Entry -Name 'name')
 }
 
-function Get-KeyList($Map) {
-    if (-not $Map.Contains('ssh_authorized_keys')) {
-        return @()
+function Get-KeyList($Map, [string[]]$Names) {
+    foreach ($name in $Names) {
+        if ($Map.Contains($name)) {
+            Get-PlainText -Value $Map[$name]
+        }
     }
-    return @($Map['ssh_authorized_keys'] | ForEach-Object -Process { [string]$_ })
+}
+
+# The texts of a value, a list, or a mapping: KubeVirt numbers keys, EC2 names their form.
+function Get-PlainText($Value) {
+    if ($Value -is [System.Collections.IDictionary]) {
+        $Value = @($Value.Values)
+    } elseif ($Value -is [System.Management.Automation.PSCustomObject]) {
+        $Value = @($Value.PSObject.Properties | ForEach-Object -Process { $_.Value })
+    }
+    if ($Value -is [array]) {
+        foreach ($part in $Value) {
+            Get-PlainText -Value $part
+        }
+    } else {
+        [string]$Value
+    }
 }
 
 function Write-UnknownKey($Map, [string[]]$Known, [string]$Where) {
@@ -1013,7 +1034,7 @@ function Add-RunCommand($Wish, $Items) {
 
 # Keys stand in a part that is not YAML: they are taken all the same, as they let the owner in.
 function Restore-BrokenKey($Wish, $Broken) {
-    foreach ($name in @('ssh_authorized_keys', 'users')) {
+    foreach ($name in ($script:KeyNames + @('users', 'public-keys'))) {
         if ($Broken.Contains($name)) {
             foreach ($match in [regex]::Matches([string]$Broken[$name], $script:KeyPattern + '(?: [^\s"'',\]]+)?')) {
                 Add-Key -Wish $Wish -Line $match.Value
@@ -1025,8 +1046,8 @@ function Restore-BrokenKey($Wish, $Broken) {
 function Read-CloudConfig($Wish, [string]$Text) {
     $broken = @{}
     $map = Read-Yaml -Text $Text -Name 'user-data' -Broken $broken
-    Write-UnknownKey -Map $map -Known @('hostname', 'users', 'ssh_authorized_keys', 'runcmd') -Where 'user-data'
-    foreach ($line in @(Get-KeyList -Map $map)) {
+    Write-UnknownKey -Map $map -Known (@('hostname', 'users', 'runcmd') + $script:KeyNames) -Where 'user-data'
+    foreach ($line in @(Get-KeyList -Map $map -Names $script:KeyNames)) {
         Add-Key -Wish $Wish -Line $line
     }
     Restore-BrokenKey -Wish $Wish -Broken $broken
@@ -1059,11 +1080,16 @@ function Read-NoCloudDisc([string]$Root) {
     $wish = New-Wish -Disc 'nocloud'
     $metaText = Read-DiscFile -Root $Root -Name 'meta-data'
     $userText = Read-DiscFile -Root $Root -Name 'user-data'
+    $broken = @{}
     Invoke-Part -PartName 'meta-data' -PartBody {
-        $meta = Read-MetaData -Text $metaText
+        $meta = Read-MetaData -Text $metaText -Broken $broken
+        foreach ($line in @(Get-KeyList -Map $meta -Names @('public-keys'))) {
+            Add-Key -Wish $wish -Line $line
+        }
         $wish.Instance = Get-Text -Map $meta -Name 'instance-id'
         $wish.HostName = Get-Text -Map $meta -Name 'local-hostname'
     } | Out-Null
+    Restore-BrokenKey -Wish $wish -Broken $broken
     Invoke-Part -PartName 'user-data' -PartBody { Read-UserData -Wish $wish -Text $userText } | Out-Null
     if ($wish.Instance -eq '') {
         Add-Failure -Text 'meta-data has no instance-id'

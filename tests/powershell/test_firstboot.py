@@ -25,8 +25,8 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIowner owner@laptop"
 OTHER = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAI= other"
 SHOW = str(HERE / "doubles" / "show.ps1")
 FAST = ["-DiscTimeout", "0", "-SetupTimeout", "2"]
-# The keys of cloudbase-init stand in meta-data; they are for it alone.
-META = f"instance-id: i-1\nlocal-hostname: web01.example.org\npublic-keys:\n  - {OTHER} twice\n"
+OUTSIDE = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2g= of meta-data"
+META = f"instance-id: i-1\nlocal-hostname: web01.example.org\npublic-keys:\n  - {OUTSIDE}\n"
 
 
 def seal(machine: FakeMachine) -> FakeMachine:
@@ -201,7 +201,7 @@ def test_nocloud_is_told(cloud: NoCloud) -> None:
 
 
 def test_keys_are_authorised_with_exact_access(cloud: NoCloud) -> None:
-    assert cloud.keys == [KEY, OTHER]
+    assert cloud.keys == [OUTSIDE, KEY, OTHER]
     entry = cloud.state["acl"][
         str(cloud.machine.c / "ProgramData/ssh/administrators_authorized_keys")
     ]
@@ -489,7 +489,7 @@ def test_volumes_that_are_never_listed_keep_nobody_out(machine: FakeMachine) -> 
     machine.change(deny={})
     boot(machine)
     assert result(machine)["errors"] == []
-    assert keys(machine) == [KEY, OTHER]
+    assert keys(machine) == [OUTSIDE, KEY, OTHER]
 
 
 def test_a_command_beyond_ascii_is_told_to_cmd_as_utf_8(machine: FakeMachine) -> None:
@@ -821,6 +821,38 @@ def test_blank_lines_escapes_and_empty_values(machine: FakeMachine) -> None:
     assert result(machine)["users"] == ["ann", "bob"]
     said = [text.removeprefix("@echo off\n") for text in ran.state["commands_run"]]
     assert said == ["echo a\n\n\n", "echo b\n\n", "echo c\n", "a\nb\nc\n"]
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        json.dumps({"instance-id": "a", "uuid": "x", "public-keys": {"0": KEY, "1": OTHER}}),
+        f"public-keys:\n  0:\n    openssh-key: {KEY}\n  1:\n    openssh-key: {OTHER}\n",
+        f"instance-id: a\npublic-keys: ['{KEY}', '{OTHER}']\n",
+    ],
+)
+def test_keys_of_the_meta_data_however_they_are_written(machine: FakeMachine, meta: str) -> None:
+    """KubeVirt's access credentials, EC2's form, and a list."""
+    attach(seal(machine), nocloud(machine, "#cloud-config\n{}\n", meta))
+    boot(machine)
+    assert keys(machine) == [KEY, OTHER]
+
+
+@pytest.mark.parametrize("meta", [f'{{"public-keys": ["{KEY}"],', f"public-keys: &a\n  - {KEY}\n"])
+def test_keys_of_meta_data_that_cannot_be_read(machine: FakeMachine, meta: str) -> None:
+    attach(seal(machine), nocloud(machine, "#cloud-config\nruncmd: []\n", meta))
+    boot(machine)
+    assert result(machine)["errors"][0].startswith("meta-data: ")
+    assert keys(machine) == [KEY]
+
+
+def test_cloud_inits_other_name_of_keys(machine: FakeMachine) -> None:
+    user = f"users:\n  - name: ann\n    ssh-authorized-keys:\n      - {OTHER}\n"
+    user = f"ssh-authorized-keys: {KEY}\n{user}"
+    attach(seal(machine), nocloud(machine, f"#cloud-config\n{user}", "instance-id: a\n"))
+    ran = boot(machine)
+    assert keys(machine) == [KEY, OTHER]
+    assert "is not known here" not in ran.text
 
 
 def test_numbers_in_json_are_texts(machine: FakeMachine) -> None:

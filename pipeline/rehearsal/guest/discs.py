@@ -17,6 +17,7 @@ from .winpath import Drives
 
 PUBLIC_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ [A-Za-z0-9+/=]{16,}( .*)?")
 HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9])?")
+KEY_NAMES = ("ssh_authorized_keys", "ssh-authorized-keys")  # cloud-init takes both
 LIMA = ("provision.dependency", "provision.system", "provision.user")
 
 
@@ -34,7 +35,9 @@ class Wishes:
     errors: list[str] = field(default_factory=list)
 
     def add_keys(self, found: object) -> None:
-        """Take the well-formed keys of a list, and say of the others that they are none."""
+        """Take the well-formed keys of a list or mapping; say of the others that they are none."""
+        if isinstance(found, dict):  # KubeVirt numbers them
+            found = list(found.values())
         for key in found if isinstance(found, list) else []:
             text = str(key).strip()
             if PUBLIC_KEY.fullmatch(text):
@@ -133,11 +136,13 @@ def _mapping(path: Path, wishes: Wishes) -> dict[str, Any]:
 def _cloud_config(path: Path, wishes: Wishes) -> None:
     config = _mapping(path, wishes)
     wishes.name(config.get("hostname"))
-    wishes.add_keys(config.get("ssh_authorized_keys"))
+    for name in KEY_NAMES:
+        wishes.add_keys(config.get(name))
     for user in config.get("users") or []:
         if isinstance(user, dict) and user.get("name"):
             wishes.users.append(str(user["name"]))
-            wishes.add_keys(user.get("ssh_authorized_keys"))
+            for name in KEY_NAMES:
+                wishes.add_keys(user.get(name))
     for command in config.get("runcmd") or []:
         wishes.commands.append(" ".join(command) if isinstance(command, list) else str(command))
 
@@ -148,6 +153,7 @@ def nocloud(meta_data: Path, user_data: Path) -> Wishes:
     meta = _mapping(meta_data, wishes)
     wishes.instance = str(meta.get("instance-id", "")) or "nocloud"
     wishes.name(meta.get("local-hostname"))
+    wishes.add_keys(meta.get("public-keys"))
     text = user_data.read_text(errors="replace").lstrip("\ufeff")
     if text.startswith("#cloud-config"):
         _cloud_config(user_data, wishes)

@@ -49,6 +49,16 @@ def test_cloud_config(tmp_path: Path) -> None:
     assert found.errors == []
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [f"public-keys:\n  - {KEY}\n", f"public-keys:\n  0: {KEY}\n", f"public-keys: ['{KEY}']\n"],
+)
+def test_keys_of_the_meta_data(tmp_path: Path, keys: str) -> None:
+    user = f"#cloud-config\nusers:\n  - name: ann\n    ssh-authorized-keys:\n      - {OTHER}\n"
+    found = discs.find(nocloud(tmp_path, user, f"instance-id: i-1\n{keys}"))
+    assert (found.keys, found.errors) == ([KEY, OTHER], [])
+
+
 def test_the_small_yaml_agrees_with_a_real_one() -> None:
     expected = reference.safe_load(CONFIG)
     assert discs.yaml(CONFIG) == expected
