@@ -623,7 +623,7 @@ MALFORMED: list[tuple[str, str | bytes | None, str | None, list[str], str]] = [
     ("gzip", b"\x1f\x8b\x08\0\0", "instance-id: 13", [], "begins with neither"),
     (
         "huge",
-        b"#cloud-config\n" + b"#" * 1048576,
+        f"#cloud-config\n{KEYS.replace('owner@', 'huge@')}{'#' * 1048576}\n",
         "instance-id: 14",
         [],
         "user-data is larger than 1 MiB",
@@ -695,17 +695,11 @@ TOLD_ONCE = ("no-user-data", "huge", "bad-user", "user-list", "list-as-name", "n
 def malformed(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, tuple[Ran, dict[str, Any], list[str]]]:
-    """One machine; each disc is another instance, and no key of the one before may stay."""
+    """One machine; each disc is another instance, and its keys replace those of the one before."""
     if find_powershell() is None:
         pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
     machine = seal(FakeMachine(tmp_path_factory.mktemp("malformed")))
     names = [case[0] for case in MALFORMED]
-    discs = [
-        nocloud(machine, user, meta, letter)
-        for letter, (_, user, meta, _, _) in zip(
-            "DEFGHIJKLMNOPQRSTUVWXYZ"[: len(MALFORMED)], MALFORMED, strict=False
-        )
-    ]
     found = {}
     for first in range(0, len(MALFORMED), 20):
         part = MALFORMED[first : first + 20]
@@ -744,8 +738,8 @@ def test_a_malformed_disc_is_told_and_what_is_readable_is_applied(
     assert set(told["users"]) <= {"golden", "x"}
     if name in TOLD_ONCE:
         assert len(told["errors"]) == 1, told["errors"]
-    if expected:
-        assert found == expected
+    # With nothing read of a disc the keys of the one before stay: its owner must get in.
+    assert found == expected if expected else "huge" not in "".join(found)
     if name in ("no-meta-data", "no-instance", "bad-meta"):
         assert told["instance"].startswith("nocloud-")
     failed = [line for line in ran.beacons if line.startswith("GOLDEN firstboot failed ")]

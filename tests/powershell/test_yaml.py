@@ -117,12 +117,21 @@ BY_HAND = [
     "hostname: 'a\n\n  b'\nusers: [\n  a,\n  b\n]\n",
     "hostname: a: b\n".replace(": b", ":b"),
     "hostname: it's\nruncmd: [it's, say \"x\"]\n",
+    "users:\n  [a]\nruncmd:\n  -\n    [b]\n  -\n    [c, d]\n",
 ]
 
 
 def test_what_people_write_is_read_as_pyyaml_reads_it(reader: FakeMachine) -> None:
     for given, found in zip(BY_HAND, read(reader, BY_HAND), strict=True):
         assert found == {"read": yaml.safe_load(given), "told": []}, given
+
+
+def test_json_is_read_as_json(reader: FakeMachine) -> None:
+    """What escapes all beyond ASCII writes an emoji as two halves, which PyYAML leaves apart."""
+    wanted = {"hostname": "\U0001f600", "runcmd": ["\u20ac", "a\U0001f680b"]}
+    given = "".join(f"{key}: {json.dumps(value)}\n" for key, value in wanted.items())
+    assert "\\ud83d\\ude00" in given
+    assert read(reader, [given]) == [{"read": wanted, "told": []}]
 
 
 REFUSED = {
@@ -135,6 +144,8 @@ REFUSED = {
     "runcmd:\n  - |0\n    a\n": "line 2: the block header |0 is not understood",
     "runcmd:\n  - a\n   - b\n": "line 3: it is indented differently from the items before it",
     "users:\n  - name: a\n      groups: b\n": "line 3: a key and a colon are expected here",
+    "users:\n  - name: 'a\n    groups: b'\n": "line 2: a quote is not closed",
+    "users:\n  - name: a\n    b\n": "line 3: a key and a colon are expected here",
     "hostname: a # remark\n  b\n": "line 2: a key and a colon are expected here",
     "{hostname: a}\n": "line 1: a key and a colon are expected here",
 }
