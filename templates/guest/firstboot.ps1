@@ -837,17 +837,31 @@ function Wait-Disc {
     }
 }
 
-function Read-DiscFile([string]$Root, [string]$Name) {
+# The first MiB of a file that is larger: what stands there may be the keys that let its owner in.
+function Read-DiscHead([string]$Path) {
+    $reader = New-Object -TypeName System.IO.StreamReader -ArgumentList (Convert-Path -LiteralPath $Path)
+    try {
+        $head = New-Object -TypeName 'char[]' -ArgumentList 1048576
+        $count = $reader.ReadBlock($head, 0, $head.Length)
+        return (New-Object -TypeName string -ArgumentList $head, 0, $count)
+    } finally {
+        $reader.Dispose()
+    }
+}
+
+# The text of a file of the disc. Of one that is too large the beginning goes to -Broken.
+function Read-DiscFile([string]$Root, [string]$Name, $Broken = @{}) {
     $path = Join-Path -Path $Root -ChildPath $Name
     if (-not (Test-Path -LiteralPath $path -PathType Leaf)) {
         Add-Failure -Text "the disc has no $Name"
         return ''
     }
-    if ((Get-Item -LiteralPath $path).Length -gt 1048576) {
-        Add-Failure -Text "$Name is larger than 1 MiB"
-        return ''
-    }
     try {
+        if ((Get-Item -LiteralPath $path).Length -gt 1048576) {
+            Add-Failure -Text "$Name is larger than 1 MiB: only keys are taken from it"
+            $Broken['users'] = [string]$Broken['users'] + (Read-DiscHead -Path $path)
+            return ''
+        }
         return [System.IO.File]::ReadAllText((Convert-Path -LiteralPath $path), [System.Text.Encoding]::UTF8)
     } catch {
         Add-Failure -Text ('{0}: {1}' -f $Name, $_.Exception.Message)
@@ -1032,7 +1046,7 @@ function Add-RunCommand($Wish, $Items) {
     }
 }
 
-# Keys stand in a part that is not YAML: they are taken all the same, as they let the owner in.
+# Keys stand in a part that is not understood: they are taken all the same, as they let the owner in.
 function Restore-BrokenKey($Wish, $Broken) {
     foreach ($name in ($script:KeyNames + @('users', 'public-keys'))) {
         if ($Broken.Contains($name)) {
@@ -1073,14 +1087,15 @@ function Read-UserData($Wish, [string]$Text) {
         $Wish.Commands.Add([pscustomobject]@{ Kind = 'ps1'; Name = 'user-data'; Text = $clean; Words = @() })
     } elseif ($clean.Trim() -ne '') {
         Add-Failure -Text 'user-data begins with neither #cloud-config nor #ps1'
+        Restore-BrokenKey -Wish $Wish -Broken @{ 'users' = $clean }
     }
 }
 
 function Read-NoCloudDisc([string]$Root) {
     $wish = New-Wish -Disc 'nocloud'
-    $metaText = Read-DiscFile -Root $Root -Name 'meta-data'
-    $userText = Read-DiscFile -Root $Root -Name 'user-data'
     $broken = @{}
+    $metaText = Read-DiscFile -Root $Root -Name 'meta-data' -Broken $broken
+    $userText = Read-DiscFile -Root $Root -Name 'user-data' -Broken $broken
     Invoke-Part -PartName 'meta-data' -PartBody {
         $meta = Read-MetaData -Text $metaText -Broken $broken
         foreach ($line in @(Get-KeyList -Map $meta -Names @('public-keys'))) {

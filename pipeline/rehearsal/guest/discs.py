@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from .drivers import beside
 from .winpath import Drives
 
 PUBLIC_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ [A-Za-z0-9+/=]{16,}( .*)?")
-HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9])?")
 KEY_NAMES = ("ssh_authorized_keys", "ssh-authorized-keys")  # cloud-init takes both
 LIMA = ("provision.dependency", "provision.system", "provision.user")
 
@@ -26,7 +26,7 @@ class Wishes:
     """What is to become of this machine."""
 
     disc: str = "none"
-    instance: str = ""
+    instance: str = "none"
     host_name: str = ""
     keys: list[str] = field(default_factory=list)
     users: list[str] = field(default_factory=list)
@@ -47,11 +47,13 @@ class Wishes:
 
     def name(self, text: object) -> None:
         """Take a host name, if it is one."""
-        short = str(text or "").split(".")[0]
-        if HOST_NAME.fullmatch(short):
+        if not text:
+            return
+        short = re.sub(r"[^A-Za-z0-9-]", "-", str(text).split(".")[0]).strip("-")[:15].rstrip("-")
+        if short and not short.isdigit():
             self.host_name = short
-        elif short:
-            self.errors.append(f"not a host name: {short[:30]}")
+        else:
+            self.errors.append(f"not a host name: {str(text)[:30]}")
 
 
 def _scalar(text: str) -> str:
@@ -119,27 +121,42 @@ def yaml(text: str) -> Any:
     return value
 
 
-def _mapping(path: Path, wishes: Wishes) -> dict[str, Any]:
+def _text(path: Path | None, name: str, wishes: Wishes) -> str:
+    """What a file of a disc holds; one that is not there is told and holds nothing."""
+    if path is None:
+        wishes.errors.append(f"the disc has no {name}")
+        return ""
+    return path.read_text(errors="replace").lstrip("\ufeff")
+
+
+def _mapping(text: str, name: str, wishes: Wishes) -> dict[str, Any]:
     try:
-        value = yaml(path.read_text(errors="replace"))
+        value = yaml(text)
     except ValueError as error:
-        wishes.errors.append(f"{path.name} is malformed: {error}")
-        # Whatever else is broken, the keys are what lets its owner in to repair it.
-        found = (line.strip().lstrip("-").strip() for line in path.read_text().splitlines())
-        return {"ssh_authorized_keys": [line for line in found if PUBLIC_KEY.fullmatch(line)]}
+        wishes.errors.append(f"{name} is malformed: {error}")
+        _rescue(text, wishes)
+        return {}
     if not isinstance(value, dict):
-        wishes.errors.append(f"{path.name} is no mapping")
+        wishes.errors.append(f"{name} is no mapping")
         return {}
     return value
 
 
-def _cloud_config(path: Path, wishes: Wishes) -> None:
-    config = _mapping(path, wishes)
+def _rescue(text: str, wishes: Wishes) -> None:
+    """Whatever else is broken, the keys are what lets its owner in to repair it."""
+    found = (line.strip().lstrip("-").strip() for line in text.splitlines())
+    wishes.add_keys([line for line in found if PUBLIC_KEY.fullmatch(line)])
+
+
+def _cloud_config(text: str, wishes: Wishes) -> None:
+    config = _mapping(text, "user-data", wishes)
     wishes.name(config.get("hostname"))
     for name in KEY_NAMES:
         wishes.add_keys(config.get(name))
     for user in config.get("users") or []:
-        if isinstance(user, dict) and user.get("name"):
+        if isinstance(user, str) and user != "default":
+            wishes.users.append(user)
+        elif isinstance(user, dict) and user.get("name"):
             wishes.users.append(str(user["name"]))
             for name in KEY_NAMES:
                 wishes.add_keys(user.get(name))
@@ -147,43 +164,70 @@ def _cloud_config(path: Path, wishes: Wishes) -> None:
         wishes.commands.append(" ".join(command) if isinstance(command, list) else str(command))
 
 
-def nocloud(meta_data: Path, user_data: Path) -> Wishes:
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
+
+
+def nocloud(root: Path) -> Wishes:
     """A NoCloud disc."""
     wishes = Wishes("nocloud")
-    meta = _mapping(meta_data, wishes)
-    wishes.instance = str(meta.get("instance-id", "")) or "nocloud"
+    meta_data = _text(beside(root, "meta-data"), "meta-data", wishes)
+    text = _text(beside(root, "user-data"), "user-data", wishes)
+    meta = _mapping(meta_data, "meta-data", wishes)
+    wishes.instance = str(meta.get("instance-id", ""))
+    if not wishes.instance:
+        wishes.errors.append("meta-data has no instance-id")
+        wishes.instance = f"nocloud-{_digest(meta_data.encode(), text.encode())}"
     wishes.name(meta.get("local-hostname"))
     wishes.add_keys(meta.get("public-keys"))
-    text = user_data.read_text(errors="replace").lstrip("\ufeff")
     if text.startswith("#cloud-config"):
-        _cloud_config(user_data, wishes)
+        _cloud_config(text, wishes)
     elif text.startswith("#ps1"):
         wishes.scripts.append("user-data")
     elif text.strip():
         wishes.errors.append("user-data is neither #cloud-config nor #ps1")
+        _rescue(text, wishes)
     return wishes
 
 
-def lima(keys: Path, folder: Path) -> Wishes:
-    """A disc of Lima's."""
-    data = keys.read_bytes()
-    wishes = Wishes("lima", instance=hashlib.sha256(data).hexdigest()[:16])
-    lines = data.decode("utf-8-sig", "replace").splitlines()
-    wishes.add_keys([line for line in lines if line.strip() and not line.startswith("#")])
-    for name in LIMA:
-        if below := beside(folder, name):
-            wishes.scripts += [f"{name}/{path.name}" for path in sorted(below.iterdir())]
+def _account(root: Path) -> list[str]:
+    """The account that Lima logs in as, which its answer file names; none without one."""
+    path = beside(root, "autounattend.xml")
+    if path is None:
+        return []
+    root_element = ET.fromstring(path.read_bytes())  # noqa: S314 - a rehearsal's own disc
+    found = root_element.findtext(".//{*}LocalAccount/{*}Name")
+    return [found.strip()] if found else []
+
+
+def lima(root: Path) -> Wishes:
+    """A disc of Lima's; another key or script makes it another instance."""
+    wishes = Wishes("lima")
+    keys = _text(beside(root, "ssh_authorized_keys"), "ssh_authorized_keys", wishes)
+    wishes.add_keys([line for line in keys.splitlines() if line.strip() and line[0] != "#"])
+    try:
+        wishes.users = _account(root)
+    except ET.ParseError as error:
+        wishes.errors.append(f"autounattend.xml: {error}")
+    scripts = [
+        (f"{name}/{path.name}", path.read_bytes())
+        for name in LIMA
+        if (below := beside(root, name))
+        for path in sorted(below.iterdir())
+    ]
+    wishes.scripts = [name for name, _ in scripts]
+    wishes.instance = f"lima-{_digest(keys.encode(), *(text for _, text in scripts))}"
     return wishes
 
 
 def find(drives: Drives) -> Wishes:
-    """What the attached discs ask for; Lima's comes first."""
-    roots = [path for letter, path in sorted(drives.letters.items()) if letter not in ("C", "Z")]
-    for root in roots:
-        if keys := beside(root, "ssh_authorized_keys"):
-            return lima(keys, root)
-    for root in roots:
-        meta, user = beside(root, "meta-data"), beside(root, "user-data")
-        if meta and user:
-            return nocloud(meta, user)
+    """What the first disc asks for that is a consumer's, by its label or Lima's file of keys."""
+    for letter, root in sorted(drives.letters.items()):
+        label = drives.labels.get(letter, "").lower()
+        if label == "cidata":
+            return nocloud(root)
+        if letter not in ("C", "Z") and (
+            label == "autounattend" or beside(root, "ssh_authorized_keys")
+        ):
+            return lima(root)
     return Wishes()

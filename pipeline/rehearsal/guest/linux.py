@@ -119,6 +119,18 @@ def discs() -> list[str]:
     return sorted(path.name for path in Path("/sys/block").glob("sr*"))
 
 
+def label(disc: str) -> str:
+    """The label of a disc's volume; "" for what is none."""
+    try:
+        with Path(f"/dev/{disc}").open("rb") as stream:
+            stream.seek(16 * 2048)
+            descriptor = stream.read(2048)
+    except OSError:
+        return ""
+    is_primary = descriptor[:6] == b"\x01CD001"
+    return descriptor[40:72].decode("ascii", "replace").strip() if is_primary else ""
+
+
 def disks() -> list[str]:
     """The writable disks, in the order Windows numbers them: by their place on the bus."""
     found = [p for p in Path("/sys/block").iterdir() if re.match(r"(vd|sd|nvme)", p.name)]

@@ -37,10 +37,11 @@ def _child(folder: Path, name: str) -> Path:
 
 @dataclass(slots=True)
 class Drives:
-    """Drive letters and the folders they stand for."""
+    """Drive letters, the folders they stand for, and the labels of discs."""
 
     letters: dict[str, Path] = field(default_factory=dict)
     current: str = "C"
+    labels: dict[str, str] = field(default_factory=dict)
 
     def expand(self, text: str) -> str:
         """The text with ``%NAME%`` replaced where Windows has such a variable."""

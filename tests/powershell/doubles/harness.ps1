@@ -15,6 +15,7 @@ $batch = ConvertFrom-Json -InputObject ([System.IO.File]::ReadAllText($env:GOLDE
 foreach ($run in @($batch | ForEach-Object -Process { $_ })) {
     if ($null -ne $run.state) {
         [System.IO.File]::WriteAllText((Join-Path -Path $env:GOLDEN_MACHINE -ChildPath 'state.json'), (ConvertTo-Json -InputObject $run.state -Depth 20 -Compress))
+        $env:COMPUTERNAME = [string]$run.state.host_name
     }
     $named = @{}
     $words = @($run.arguments | ForEach-Object -Process { $_ })

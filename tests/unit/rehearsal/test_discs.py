@@ -10,7 +10,8 @@ import yaml as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.rehearsal.guest import discs
+from pipeline.answers.first_boot import nocloud_disc
+from pipeline.rehearsal.guest import discs, linux
 from pipeline.rehearsal.guest.winpath import Drives
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5leHQgdG8gbm90aGluZw ann@host"
@@ -37,7 +38,7 @@ def nocloud(
     """A drive with such a disc."""
     (root / "Meta-Data").write_text(meta)
     (root / "user-data").write_text(user)
-    return Drives({"C": root / "none", "D": root})
+    return Drives({"C": root / "none", "D": root}, labels={"D": "CIDATA"})
 
 
 def test_cloud_config(tmp_path: Path) -> None:
@@ -69,7 +70,8 @@ def test_the_small_yaml_agrees_with_a_real_one() -> None:
     [
         (f"#cloud-config\nssh_authorized_keys:\n  - {KEY}\nnonsense\n", "malformed"),
         (f"#cloud-config\nssh_authorized_keys:\n  - {KEY}\n  - hello\n", "not a public key"),
-        (f"#cloud-config\nhostname: a_b\nssh_authorized_keys:\n  - {KEY}\n", "not a host name"),
+        (f"#cloud-config\nhostname: '12'\nssh_authorized_keys:\n  - {KEY}\n", "not a host name"),
+        (f"ssh_authorized_keys:\n  - {KEY}\n", "neither #cloud-config nor #ps1"),
     ],
 )
 def test_keys_survive_whatever_else_is_wrong(tmp_path: Path, user: str, error: str) -> None:
@@ -82,14 +84,33 @@ def test_a_script_is_noted(tmp_path: Path) -> None:
     assert discs.find(nocloud(tmp_path, "#ps1\nexit 0\n")).scripts == ["user-data"]
 
 
-def test_limas_disc_comes_first(tmp_path: Path) -> None:
-    drives = nocloud(tmp_path, CONFIG)
-    (tmp_path / "ssh_authorized_keys").write_text(f"# comment\n{KEY}\n")
+def test_limas_disc_is_known_by_its_keys_or_its_label(tmp_path: Path) -> None:
     (tmp_path / "provision.system").mkdir()
-    (tmp_path / "provision.system/00000000").touch()
-    found = discs.find(drives)
+    (tmp_path / "provision.system/00000000").write_text("one")
+    drives = Drives({"D": tmp_path}, labels={"D": "autounattend"})
+    assert (discs.find(drives).disc, discs.find(drives).keys) == ("lima", [])
+    (tmp_path / "ssh_authorized_keys").write_text(f"# comment\n{KEY}\n")
+    found = discs.find(Drives({"D": tmp_path}))
     assert (found.disc, found.keys) == ("lima", [KEY])
     assert found.scripts == ["provision.system/00000000"]
+    (tmp_path / "provision.system/00000000").write_text("another")
+    assert discs.find(drives).instance != found.instance
+
+
+@pytest.mark.parametrize(("label", "disc"), [("cidata", "nocloud"), ("cidat", "none")])
+def test_the_label_makes_a_disc_nocloud(tmp_path: Path, label: str, disc: str) -> None:
+    drives = nocloud(tmp_path, CONFIG)
+    assert discs.find(Drives(drives.letters, labels={"D": label})).disc == disc
+
+
+def test_the_label_of_a_disc_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nocloud_disc(tmp_path / "seed.iso", [KEY], "proof", "i-1")
+    real = Path
+    monkeypatch.setattr(
+        linux, "Path", lambda name: tmp_path / "seed.iso" if name == "/dev/sr0" else real(name)
+    )
+    assert linux.label("sr0") == "cidata"
+    assert linux.label("absent") == ""
 
 
 def test_no_disc(tmp_path: Path) -> None:
