@@ -96,6 +96,18 @@ MUTATIONS = (
         "uefi",
         within("ModifyPartitions", element("PartitionID", "")),
     ),
+    Mutation(
+        "PartitionID zero",
+        "partition-id",
+        "uefi",
+        within("ModifyPartitions", swap("<PartitionID>1<", "<PartitionID>0<")),
+    ),
+    Mutation(
+        "PartitionID above 128",
+        "partition-id",
+        "uefi",
+        within("InstallTo", swap("<PartitionID>3<", "<PartitionID>129<")),
+    ),
     Mutation("letter given twice", "partition-letters", "domain", swap("<Letter>D<", "<Letter>C<")),
     Mutation("letter with a colon", "partition-letter", "client", swap("<Letter>C", "<Letter>C:")),
     Mutation("TypeID malformed", "partition-type-id", "client", swap("0x27", "27")),
@@ -154,6 +166,12 @@ MUTATIONS = (
     ),
     Mutation(
         "MetaData without Value", "image-choice", "uefi", within("MetaData", element("Value", ""))
+    ),
+    Mutation(
+        "name of an edition too long",
+        "image-value",
+        "uefi",
+        within("MetaData", element("Value", f"<Value>{LONG}</Value>")),
     ),
     Mutation("no edition chosen", "image-choice", "uefi", element("MetaData", "")),
     Mutation("licence refused", "eula", "uefi", swap("<AcceptEula>true", "<AcceptEula>false")),

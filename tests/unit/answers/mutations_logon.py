@@ -76,6 +76,12 @@ MUTATIONS = (
     ),
     Mutation("account without a group", "account-groupless", "uefi", element("Group", "")),
     Mutation(
+        "list of groups too long",
+        "account-group",
+        "uefi",
+        element("Group", f"<Group>{LONG}</Group>"),
+    ),
+    Mutation(
         "account called like the computer",
         "account-computer",
         "uefi",

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from tests.unit.answers.mutate import LONG, Mutation, swap
 
+IDENTITY = (
+    'processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35" language="neutral" '
+    'versionScope="nonSxS"'
+)
 SPP = (
-    '<component name="Microsoft-Windows-Security-SPP" processorArchitecture="amd64" '
-    'publicKeyToken="31bf3856ad364e35" language="neutral" versionScope="nonSxS">'
+    f'<component name="Microsoft-Windows-Security-SPP" {IDENTITY}>'
     "<SkipRearm>2</SkipRearm></component>"
+)
+RESEAL = (
+    f'<component name="Microsoft-Windows-Deployment" {IDENTITY}>'
+    "<Reseal><Mode>Setup</Mode></Reseal></component>"
 )
 
 MUTATIONS = (
@@ -81,5 +88,17 @@ MUTATIONS = (
             '<component name="Microsoft-Windows-PnpSysprep"',
             f'{SPP}<component name="Microsoft-Windows-PnpSysprep"',
         ),
+    ),
+    Mutation(
+        "Mode of Reseal unknown",
+        "reseal-mode",
+        "oobe",
+        swap('<settings pass="oobeSystem">', f'<settings pass="oobeSystem">{RESEAL}'),
+    ),
+    Mutation(
+        "LayeredDriver out of range",
+        "layered-driver",
+        "uefi",
+        swap("<SystemLocale>", "<LayeredDriver>7</LayeredDriver><SystemLocale>"),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.answers.findings import Severity
+from pipeline.answers.lint import rules_table
 from tests.unit.answers import samples
 from tests.unit.answers.mutate import Mutation, bases
 from tests.unit.answers.mutations import MUTATIONS, false_alarms
@@ -29,6 +30,12 @@ def test_each_kind_of_mistake_is_found(mutation: Mutation) -> None:
 def test_kinds_are_many_and_different() -> None:
     kinds = [mutation.kind for mutation in MUTATIONS]
     assert len(set(kinds)) == len(kinds) >= 40
+
+
+def test_every_rule_has_a_mistake_to_find_and_every_mistake_a_rule() -> None:
+    listed = {line.split()[0] for line in rules_table().splitlines()}
+    assert len(listed) > 70
+    assert {mutation.rule for mutation in MUTATIONS} == listed
 
 
 def test_there_are_no_false_alarms() -> None:

@@ -178,16 +178,9 @@ def test_require_valid_says_everything_at_once() -> None:
     require_valid(bases()["uefi"].encode(), "image/autounattend.xml")
 
 
-def test_every_rule_has_a_fact_and_every_rule_is_exercised() -> None:
-    from tests.unit.answers.mutations import MUTATIONS
-
+def test_every_rule_has_a_fact() -> None:
     assert all(rule.fact for rule in RULES)
-    exercised = {mutation.rule for mutation in MUTATIONS}
-    unseen = {rule.id for rule in RULES} | FACTS.keys()
-    assert unseen - exercised <= {
-        *("disk-id", "partition-id", "image-value", "account-group", "reseal-mode"),
-        *("layered-driver",),
-    }
+    assert all(FACTS.values())
 
 
 def test_the_known_gaps_of_the_reference_are_closed() -> None:
