@@ -142,6 +142,31 @@ def test_the_environment_wins(shop: Any) -> None:
     assert not settings.accept_eula
 
 
+@pytest.mark.parametrize(
+    ("text", "variable", "accepted"),
+    [
+        ("", "1", True),
+        ("accept_eula: false\n", "1", True),
+        ("accept_eula: true\n", "1", True),
+        ("accept_eula: true\n", "0", False),
+        ("accept_eula: true\n", "", True),
+        ("", "0", False),
+        ("", "", False),
+    ],
+)
+def test_the_environment_accepts_the_licence_terms_or_does_not(
+    shop: Any, text: str, variable: str, accepted: bool
+) -> None:
+    shop.write("golden.yaml", text)
+    environ = {"GOLDEN_ACCEPT_EULA": variable}
+    assert shop.load(environ).settings.accept_eula is accepted
+
+
+def test_the_environment_accepts_the_licence_terms_without_any_file(shop: Any) -> None:
+    assert not (shop.root / "golden.yaml").exists()
+    assert shop.load({"GOLDEN_ACCEPT_EULA": "1"}).settings.accept_eula
+
+
 def test_the_environment_names_the_key_that_signs_and_the_layers(shop: Any) -> None:
     shop.write("golden.yaml", "signing_key: keys/own\nlayers: here\n")
     assert shop.load().settings.signing_key == "keys/own"
