@@ -16,6 +16,7 @@ from pipeline.definitions import schema
 from pipeline.definitions.check_steps import FORMS
 from pipeline.definitions.loader import load
 from pipeline.definitions.model import Image
+from pipeline.definitions.problems import DefinitionError
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.paths import ROOT, Workspace
 from pipeline.machine.examination import SMALLEST_DISK, WINDOWS_DISK, WINDOWS_MEMORY
@@ -167,14 +168,27 @@ def test_memory_and_the_rehearsals_room_are_the_doctors() -> None:
     assert f"{SMALLEST_DISK >> 30} GiB" in text
 
 
-def test_the_steps_are_ones_that_an_image_takes(tmp_path: Path) -> None:
+def _with_steps(root: Path, content: bytes) -> Workspace:
+    """A workspace whose server takes the page's steps; each of their files has this content."""
     for folder in ("images", "checksums"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
+        shutil.copytree(ROOT / folder, root / folder)
     (example,) = blocks(section("Steps of one's own"), "yaml")
     for name in re.findall(r"images/mine/[\w.-]+", example):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    image = tmp_path / "images" / "windows-server-2025.yaml"
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(content)
+    image = root / "images" / "windows-server-2025.yaml"
     image.write_text(f"{image.read_text()}{example}")
-    made = load(Workspace(tmp_path, tmp_path, tmp_path), {}).images["windows-server-2025"]
+    return Workspace(root, root, root)
+
+
+def test_the_steps_are_ones_that_an_image_takes(tmp_path: Path) -> None:
+    made = load(_with_steps(tmp_path, b"x"), {}).images["windows-server-2025"]
     assert {step.kind for step in made.provision} == set(FORMS)
+    assert [step.id for step in made.provision if step.sha256] == ["monitoring"]
+
+
+def test_a_step_with_a_digest_takes_no_other_file(tmp_path: Path) -> None:
+    place = r"images/windows-server-2025\.yaml:\d+:13: provision\[3\]\.sha256: expected 2d7116"
+    with pytest.raises(DefinitionError, match=place) as caught:
+        load(_with_steps(tmp_path, b"y"), {})
+    assert len(caught.value.message.splitlines()) == 1
