@@ -1143,21 +1143,40 @@ function Find-KeyGenerator {
     throw 'ssh-keygen.exe is not on this machine'
 }
 
+# 1062: it is stopped already; 1061: it is just starting or stopping, and takes no orders.
+function Stop-Ssh {
+    $deadline = [DateTime]::UtcNow.AddSeconds([Math]::Min(60, [int]$SetupTimeout))
+    while ($true) {
+        $ran = Invoke-Program -Name 'sc.exe' -Arguments @('stop', 'sshd') -ExitCodes @(0, 1061, 1062) -TimeoutSeconds 120
+        if ($ran.ExitCode -ne 1061) {
+            return
+        }
+        if ([DateTime]::UtcNow -ge $deadline) {
+            throw 'sshd neither starts nor stops'
+        }
+        Start-Sleep -Milliseconds 1000
+    }
+}
+
+function Test-HostKey([string]$Instance) {
+    return (Get-Fact -Key $script:Record -Name 'HostKeys') -eq $Instance
+}
+
 # Host keys are made once per instance. The ones that sshd made by itself at this first start are new
 # as well and stay; those of an instance before this one go.
-function Set-HostKey($Wish) {
-    if ((Get-Fact -Key $script:Record -Name 'HostKeys') -eq $Wish.Instance) {
+function Set-HostKey([string]$Instance) {
+    if (Test-HostKey -Instance $Instance) {
         return
     }
     $before = @(Get-ChildItem -Path $script:SshFolder -Filter 'ssh_host_*' -File -Force -ErrorAction SilentlyContinue)
     if ((Get-Fact -Key $script:Record -Name 'Instance') -ne '' -or $before.Count -eq 0) {
-        Invoke-Program -Name 'sc.exe' -Arguments @('stop', 'sshd') -ExitCodes @(0, 1062) -TimeoutSeconds 120 | Out-Null
+        Stop-Ssh
         foreach ($file in $before) {
             Remove-Item -LiteralPath $file.FullName -Force
         }
         Invoke-Program -Name (Find-KeyGenerator) -Arguments @('-A') -TimeoutSeconds 120 | Out-Null
     }
-    Set-RegistryValue -Key $script:Record -Name 'HostKeys' -Type 'String' -Data $Wish.Instance
+    Set-RegistryValue -Key $script:Record -Name 'HostKeys' -Type 'String' -Data $Instance
 }
 
 # 1056: it runs already.
@@ -1291,12 +1310,16 @@ function Write-LimaDone {
     Write-WholeFile -Path (Join-Path -Path $env:ProgramData -ChildPath 'Lima\lima-boot-done.txt') -Bytes (ConvertTo-Utf8 -Text $stamp)
 }
 
+function Invoke-HostKey([string]$Instance) {
+    Invoke-Part -PartName 'host keys' -PartBody { Set-HostKey -Instance $Instance } | Out-Null
+    Invoke-Part -PartName 'sshd' -PartBody { Start-Ssh } | Out-Null
+}
+
 # The keys come first: whatever fails afterwards, the owner can come in and look. Says whether a
 # restart is needed before the rest.
 function Invoke-Machine($Wish) {
     $let = Invoke-Part -PartName 'authorized keys' -PartBody { Set-AuthorizedKey -Wish $Wish }
-    Invoke-Part -PartName 'host keys' -PartBody { Set-HostKey -Wish $Wish } | Out-Null
-    Invoke-Part -PartName 'sshd' -PartBody { Start-Ssh } | Out-Null
+    Invoke-HostKey -Instance $Wish.Instance
     foreach ($name in $Wish.Users) {
         Invoke-Part -PartName "account $name" -PartBody { Add-Account -Name $name } | Out-Null
     }
@@ -1305,6 +1328,13 @@ function Invoke-Machine($Wish) {
     $script:Restart = $false
     Invoke-Part -PartName 'host name' -PartBody { $script:Restart = Set-HostName -Wish $Wish } | Out-Null
     return $let
+}
+
+function Send-Ready {
+    if ($script:Errors.Count -gt 0) {
+        Send-Beacon -Text ('firstboot failed ' + $script:Errors[0])
+    }
+    Send-Beacon -Text 'firstboot ready'
 }
 
 function Invoke-Rest($Wish, [bool]$Complete) {
@@ -1317,10 +1347,7 @@ function Invoke-Rest($Wish, [bool]$Complete) {
     Write-Result -Wish $Wish
     Set-RegistryValue -Key $script:Record -Name 'Instance' -Type 'String' -Data $Wish.Instance
     Set-RegistryValue -Key $script:Record -Name 'Complete' -Type 'DWord' -Data ([int]$Complete)
-    if ($script:Errors.Count -gt 0) {
-        Send-Beacon -Text ('firstboot failed ' + $script:Errors[0])
-    }
-    Send-Beacon -Text 'firstboot ready'
+    Send-Ready
 }
 
 function Read-Wish($Disc) {
@@ -1348,9 +1375,14 @@ function Invoke-FirstBoot {
     $wish = Read-Wish -Disc (Wait-Disc)
     Send-Beacon -Text ('firstboot disc ' + $wish.Disc)
     if (Test-Complete -Wish $wish) {
-        Write-Note -Text ('the instance {0} is complete' -f $wish.Instance)
+        # The disc may have been taken out since.
+        $instance = Get-Fact -Key $script:Record -Name 'Instance'
+        Write-Note -Text ('the instance {0} is complete' -f $instance)
+        if (-not (Test-HostKey -Instance $instance)) {
+            Invoke-HostKey -Instance $instance # they could not be made at the start before
+        }
         Invoke-Part -PartName 'disk' -PartBody { Expand-SystemDrive } | Out-Null
-        Send-Beacon -Text 'firstboot ready'
+        Send-Ready
         return
     }
     $complete = Invoke-Machine -Wish $wish
@@ -1405,10 +1437,7 @@ function Copy-CloudbaseKey {
     Invoke-Part -PartName 'authorized keys' -PartBody { Set-AuthorizedKey -Wish $wish } | Out-Null
     Invoke-Part -PartName 'sshd' -PartBody { Start-Ssh } | Out-Null
     Invoke-Part -PartName 'sealing' -PartBody { Clear-SealTrace } | Out-Null
-    if ($script:Errors.Count -gt 0) {
-        Send-Beacon -Text ('firstboot failed ' + $script:Errors[0])
-    }
-    Send-Beacon -Text 'firstboot ready'
+    Send-Ready
 }
 
 # One at a time: SetupComplete.cmd and the start of Windows may both start this task.

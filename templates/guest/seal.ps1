@@ -621,18 +621,46 @@ function Invoke-TrimStep {
     return 'changed'
 }
 
-# Packages that were installed for one user only stop sysprep on clients; servers have none.
-function Remove-UserPackages {
-    if ([int](Get-CimInstance -ClassName Win32_OperatingSystem).ProductType -ne 1) {
-        return
+# Whether sysprep lets a store package be: Windows' own, or one that every new user gets, in the very
+# version that is there.
+function Test-KeptPackage($Package, $Provisioned) {
+    if ($Package.NonRemovable -or $Package.IsFramework -or [string]$Package.SignatureKind -eq 'System') {
+        return $true
     }
-    $provisioned = @(Get-AppxProvisionedPackage -Online | ForEach-Object -Process { $_.DisplayName })
-    foreach ($package in @(Get-AppxPackage -AllUsers)) {
-        $kept = $package.NonRemovable -or $package.IsFramework -or [string]$package.SignatureKind -eq 'System'
-        if (-not $kept -and $provisioned -notcontains $package.Name) {
-            Write-Note -Text ('removes the store package {0}' -f $package.PackageFullName)
-            Remove-AppxPackage -Package $package.PackageFullName -AllUsers
+    foreach ($one in @($Provisioned | Where-Object -FilterScript { $_.DisplayName -eq $Package.Name })) {
+        # A bundle has another version than the package in it.
+        $inBundle = $one.PackageName -like '*_~_*' -and -not $Package.IsBundle
+        if ($inBundle -or [string]$one.Version -eq [string]$Package.Version) {
+            return $true
         }
+    }
+    return $false
+}
+
+# Store packages that only some users have stop sysprep (0x80073CF2), on servers as well: an installer
+# or an update brought them. A bundle goes as a whole, and its packages with it. What does not go is
+# noted: sysprep is the judge. Server Core may have the commands without their service.
+function Remove-UserPackages {
+    try {
+        $provisioned = @(Get-AppxProvisionedPackage -Online)
+        foreach ($type in @('Bundle', 'Main')) {
+            foreach ($package in @(Get-AppxPackage -AllUsers -PackageTypeFilter $type)) {
+                if (-not (Test-KeptPackage -Package $package -Provisioned $provisioned)) {
+                    Remove-UserPackage -FullName $package.PackageFullName
+                }
+            }
+        }
+    } catch {
+        Write-Note -Text ('the store packages cannot be listed: ' + $_.Exception.Message)
+    }
+}
+
+function Remove-UserPackage([string]$FullName) {
+    Write-Note -Text ('removes the store package {0}' -f $FullName)
+    try {
+        Remove-AppxPackage -Package $FullName -AllUsers
+    } catch {
+        Write-Note -Text ('it stays: ' + $_.Exception.Message)
     }
 }
 

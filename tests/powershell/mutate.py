@@ -79,6 +79,10 @@ SWAPS = [
     ("array unrolled", r"return , ", "return "),
     ("encoding changed", r"UTF8Encoding -ArgumentList \$false", "UTF8Encoding -ArgumentList $true"),
     ("encoding changed", r"\[char\]0xFEFF \+ ", ""),
+    ("encoding changed", r" -Encoding UTF8\b", ""),
+    ("encoding changed", r"Encoding\]::UTF8\b", "Encoding]::ASCII"),
+    ("item lost", r"(?<=@\()'[^']*', ", ""),
+    ("item lost", r", '[^']*'(?=[,)])", ""),
     ("exit code forgotten", r", (3010|1641|259|1056|1062|1618|1603|2)\)", ")"),
     (
         "text changed",
@@ -88,9 +92,10 @@ SWAPS = [
     ("number changed", r"(?<= )([2-9])(?=[)\s]|$)", "1"),
 ]
 DROPPABLE = re.compile(
-    r"^\s+(throw |Set-|Remove-|Add-|New-|Invoke-|Start-|Stop-|Clear-|Send-|\[void\]|"
+    r"^\s*Invoke-Part .*\{.*\}|"
+    r"^\s*(throw |Set-|Remove-|Add-|New-|Invoke-|Start-|Stop-|Clear-|Send-|\[void\]|"
     r"Write-WholeFile|Write-JsonLine|Register-|Unregister-|Rename-|Enable-|Disable-|"
-    r"\$[A-Za-z.]+ \+?= |continue|break|return)[^{]*$"
+    r"\$[A-Za-z.:]+ \+?= |continue|break|return)[^{]*$"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -347,7 +348,7 @@ def test_no_disc_then_one(machine: FakeMachine) -> None:
 def test_the_builds_own_name_does_not_stay(machine: FakeMachine) -> None:
     seal(machine).change(host_name="GOLDEN")
     ran = boot(machine)
-    assert ran.state["host_name"].startswith("WIN-")
+    assert re.fullmatch(r"WIN-[0-9A-F]{8}", ran.state["host_name"])
     assert result(machine)["host_name"] == ran.state["host_name"] != "GOLDEN"
 
 
@@ -514,6 +515,70 @@ def test_keys_that_could_not_be_authorised_are_tried_again(machine: FakeMachine)
     boot(machine)
     assert result(machine)["errors"] == []
     assert machine.state["host_keys_made"] == 1  # whoever knows the machine's keys knows it still
+
+
+def of_another(machine: FakeMachine, busy: int) -> str:
+    """A machine that was another instance's, whose sshd takes no orders so many times."""
+    attach(seal(machine), nocloud(machine, CONFIG, "instance-id: a\n"))
+    boot(machine)
+    attach(machine, nocloud(machine, CONFIG, "instance-id: b\n"))
+    services = machine.state["services"]
+    machine.change(services=services | {"sshd": services["sshd"] | {"busy": busy}})
+    return (machine.c / "ProgramData/ssh/ssh_host_rsa_key").read_text()
+
+
+def test_an_sshd_that_is_just_starting_is_asked_again(machine: FakeMachine) -> None:
+    before = of_another(machine, busy=1)
+    ran = boot(machine)
+    assert result(machine)["errors"] == []
+    assert (machine.c / "ProgramData/ssh/ssh_host_rsa_key").read_text() != before
+    assert [call[:2] for call in ran.calls].count(["sc.exe", "stop"]) == 2
+    assert ran.state["services"]["sshd"]["state"] == "Running"
+
+
+def test_host_keys_that_could_not_be_made_are_made_at_the_next_start(machine: FakeMachine) -> None:
+    """Also when the disc is no longer there; the owner's commands are not run again."""
+    before = of_another(machine, busy=99)
+    told = boot(machine).beacons
+    assert told[-2] == "GOLDEN firstboot failed host keys: sshd neither starts nor stops"
+    assert result(machine)["errors"] == ["host keys: sshd neither starts nor stops"]
+    key = machine.c / "ProgramData/ssh/ssh_host_rsa_key"
+    assert key.read_text() == before
+    services = machine.state["services"]
+    machine.change(services=services | {"sshd": services["sshd"] | {"busy": 0}})
+    attach(machine)
+    commands = len(machine.state["commands_run"])
+    again = boot(machine)
+    assert again.beacons == [
+        "GOLDEN firstboot started",
+        "GOLDEN firstboot disc none",
+        "GOLDEN firstboot ready",
+    ]
+    assert key.read_text() != before
+    assert again.state["services"]["sshd"]["state"] == "Running"
+    assert len(again.state["commands_run"]) == commands
+    assert boot(machine).calls == []
+
+
+def test_a_disk_that_cannot_grow_later_is_told(machine: FakeMachine) -> None:
+    attach(seal(machine), nocloud(machine, CONFIG))
+    boot(machine)
+    larger = {"size": 64 << 30, "max": 99 << 30}
+    machine.change(partition=larger, deny={"Resize-Partition": "Not enough"})
+    told = boot(machine)
+    assert told.beacons[-2:] == [
+        "GOLDEN firstboot failed disk: Not enough",
+        "GOLDEN firstboot ready",
+    ]
+    machine.change(deny={})
+    assert boot(machine).state["partition"]["size"] == 99 << 30
+
+
+def test_what_it_did_is_in_its_log(machine: FakeMachine) -> None:
+    attach(seal(machine), nocloud(machine, CONFIG))
+    boot(machine)
+    log = (machine.golden / "log/firstboot.log").read_text()
+    assert "package_update is not known here" in log
 
 
 KEYS = f"ssh_authorized_keys:\n  - {KEY}\n"

@@ -43,15 +43,22 @@ FILES = ["firstboot.ps1", "SetupComplete.cmd"]
 REMOVED = [
     "Windows/SoftwareDistribution/Download/x/y.cab",
     "Windows/Temp/a.tmp",
+    "Windows/Prefetch/A.pf",
+    "Windows/ServiceProfiles/NetworkService/AppData/Local/Temp/n.tmp",
     "Users/golden/AppData/Local/Temp/b.tmp",
     "Windows/Logs/CBS/CBS.log",
     "Windows/Minidump/m.dmp",
+    "Windows/LiveKernelReports/l.dmp",
     "ProgramData/Microsoft/Windows/WER/ReportQueue/r/r.wer",
+    "ProgramData/Microsoft/Windows/WER/ReportArchive/a/a.wer",
     "Windows/System32/Recovery/Winre.wim",
     "Windows/Panther/unattend.xml",
     "Windows/Panther/Unattend/unattend.xml",
     "Windows/Panther/unattend-original.xml",
+    "Windows/Panther/UnattendGC/unattend.xml",
+    "Windows/System32/Sysprep/unattend.xml",
     "autounattend.xml",
+    "unattend.xml",
     "Users/golden/.ssh/authorized_keys",
 ]
 KEPT = [
@@ -87,6 +94,8 @@ def prepare(machine: FakeMachine, **config: Any) -> str:
         file.write_text("x")
     machine.set_registry(WINLOGON, "DefaultPassword", "canary-secret")
     machine.set_registry(WINLOGON, "AutoAdminLogon", "1")
+    machine.set_registry(WINLOGON, "AutoLogonCount", 1, "REG_DWORD")
+    machine.set_registry(WINLOGON, "AutoLogonSID", "S-1-5-21-1-2-3-1000")
     machine.set_registry("SYSTEM\\Setup", "UnattendFile", "D:\\autounattend.xml")
     machine.set_registry(SECRET, "cipher", "00", "REG_BINARY")
     machine.set_registry("SECURITY\\Policy\\Secrets\\DPAPI_SYSTEM", "cipher", "01", "REG_BINARY")
@@ -183,7 +192,8 @@ def test_programs_get_what_they_need(seal: Sealed) -> None:
         "/NoRestart",
     ] in calls
     assert ["defrag.exe", "C:", "/L"] in calls
-    assert ["sc.exe", "stop", "wuauserv"] in calls
+    stopped = [call[2] for call in calls if call[:2] == ["sc.exe", "stop"]]
+    assert stopped == ["wuauserv", "bits", "dosvc"]
     state = seal.cleaned.state
     assert (state["winre"], state["hibernation"]) == (False, False)
     assert set(state["event_logs"].values()) == {0}
@@ -412,32 +422,67 @@ def test_a_machine_that_has_nothing_to_remove_is_sealed_as_well(machine: FakeMac
     assert run_task(machine).exit == 0
 
 
+def test_the_configuration_is_read_as_utf_8(machine: FakeMachine) -> None:
+    """Windows PowerShell reads what has no byte order mark in the old code page by itself."""
+    config = prepare(machine, user="J\u00fcrgen")
+    settings = (machine.golden / "seal.json").read_text()
+    (machine.golden / "seal.json").write_text(settings.replace("\\u00fc", "\u00fc"), "utf-8")
+    own = {"sid": "S-1-5-21-1-2-3-1001", "enabled": True, "passwords": 1}
+    machine.change(users=machine.state["users"] | {"J\u00fcrgen": own})
+    ran = clean(machine, config)
+    assert ran.exit == 0, ran.text
+    assert machine.registry["SOFTWARE\\GoldenWindows"]["User"]["data"] == "J\u00fcrgen"
+
+
+def app(name: str, type_: str = "Main", version: str = "1.0", **more: Any) -> dict[str, Any]:
+    full = f"{name}_{version}_{'neutral_~' if type_ == 'Bundle' else 'x64_'}_abc"
+    kept = {"fixed": False, "kind": "Store", "part_of": None, "used": False}
+    return {"name": name, "type": type_, "version": version, "full": full} | kept | more
+
+
+# In Windows a bundle and the package in it have versions of their own.
 APPS = [
-    {"name": "Own.Kept", "full": "Own.Kept_1", "fixed": False, "framework": False, "kind": "Store"},
-    {
-        "name": "User.Only",
-        "full": "User.Only_1",
-        "fixed": False,
-        "framework": False,
-        "kind": "Store",
-    },
-    {"name": "VCLibs", "full": "VCLibs_1", "fixed": False, "framework": True, "kind": "Store"},
-    {"name": "Shell", "full": "Shell_1", "fixed": True, "framework": False, "kind": "System"},
-    {"name": "Sys", "full": "Sys_1", "fixed": False, "framework": False, "kind": "System"},
+    app("Own.Kept"),
+    app("Own.Bundle", "Bundle", "2019.1"),
+    app("Own.Bundle", version="4.1", part_of="Own.Bundle_2019.1_neutral_~_abc"),
+    app("VCLibs", "Framework"),
+    app("Shell", fixed=True, kind="System"),
+    app("Sys", kind="System"),
+    app("Users.In.Use", used=True),
+]
+USERS_OWN = [
+    app("Users.Only"),
+    app("Users.Bundle", "Bundle"),
+    app("Users.Bundle", version="4.2", part_of="Users.Bundle_1.0_neutral_~_abc"),
+    app("Own.Updated", version="2.0"),
+]
+PROVISIONED = [
+    app("Own.Kept"),
+    app("Own.Bundle", "Bundle", "2019.1"),
+    app("Own.Updated", version="1.0"),
 ]
 
 
-@pytest.mark.parametrize(("product", "removed"), [(1, {"User.Only"}), (3, set())])
-def test_packages_of_one_user_only_are_removed_on_clients(
-    machine: FakeMachine, product: int, removed: set[str]
-) -> None:
+@pytest.mark.parametrize("product", [1, 3])
+def test_packages_of_one_user_only_are_removed(machine: FakeMachine, product: int) -> None:
+    """They stop sysprep on servers, too: an installer registers them for whoever runs it."""
     config = prepare(machine)
-    machine.change(appx=APPS, provisioned=["Own.Kept"], product_type=product)
+    machine.change(appx=[*APPS, *USERS_OWN], provisioned=PROVISIONED, product_type=product)
     ran = clean(machine, config)
-    assert ran.exit == 0
-    left = {app["name"] for app in ran.state["appx"]}
-    assert {app["name"] for app in APPS} - left == removed
-    assert ("Get-AppxPackage AllUsers" in ran.commands) is (product == 1)
+    assert ran.exit == 0, ran.text
+    assert ran.state["appx"] == APPS
+    assert "it stays: Deployment failed with HRESULT: 0x80073CFA" in ran.text
+    asked = [command for command in ran.commands if "-AppxPackage" in command]
+    assert [command.split()[0] for command in asked].count("Remove-AppxPackage") == 4
+    assert all("AllUsers" in command for command in asked)
+
+
+def test_a_store_without_its_service_keeps_nothing_from_being_sealed(machine: FakeMachine) -> None:
+    config = prepare(machine)
+    machine.change(appx="The service cannot be started.")
+    ran = clean(machine, config)
+    assert ran.exit == 0, ran.text
+    assert "the store packages cannot be listed: The service cannot be started." in ran.text
 
 
 def test_without_generalising_it_is_cleaned_and_powered_off(machine: FakeMachine) -> None:

@@ -51,23 +51,40 @@ $Double['Rename-Computer'] = {
     Save-FakeState -State $state
 }
 
+# The filter's words are those of Windows.Management.Deployment.PackageTypes; without one it is
+# Main and Framework.
 $Double['Get-AppxPackage'] = {
     param($Bound)
     $state = Enter-Double -Command 'Get-AppxPackage' -Bound $Bound
+    if ($state.appx -is [string]) {
+        return (Write-FakeError -Message $state.appx -Id 'System.Exception,Microsoft.Windows.Appx.PackageManager.Commands.GetAppxPackageCommand' -Category 'NotSpecified')
+    }
+    $types = @('Main', 'Framework')
+    if ($Bound.ContainsKey('PackageTypeFilter')) { $types = @([string]$Bound['PackageTypeFilter']) }
     foreach ($package in @($state.appx)) {
-        [pscustomobject]@{ Name = $package.name; PackageFullName = $package.full; NonRemovable = $package.fixed; IsFramework = $package.framework; SignatureKind = $package.kind }
+        if ($types -contains $package.type) {
+            [pscustomobject]@{
+                Name = $package.name; PackageFullName = $package.full; Version = $package.version; SignatureKind = $package.kind
+                NonRemovable = $package.fixed; IsFramework = ($package.type -eq 'Framework'); IsBundle = ($package.type -eq 'Bundle')
+            }
+        }
     }
 }
 
 $Double['Get-AppxProvisionedPackage'] = {
     param($Bound)
     $state = Enter-Double -Command 'Get-AppxProvisionedPackage' -Bound $Bound
-    foreach ($name in @($state.provisioned)) { [pscustomobject]@{ DisplayName = $name; PackageName = $name } }
+    foreach ($one in @($state.provisioned)) { [pscustomobject]@{ DisplayName = $one.name; PackageName = $one.full; Version = $one.version } }
 }
 
 $Double['Remove-AppxPackage'] = {
     param($Bound)
     $state = Enter-Double -Command 'Remove-AppxPackage' -Bound $Bound
-    $state.appx = @(@($state.appx) | Where-Object -FilterScript { $_.full -ne $Bound['Package'] })
+    $package = @($state.appx | Where-Object -FilterScript { $_.full -eq $Bound['Package'] })[0]
+    if ($null -ne $package.part_of -or $package.used) {
+        return (Write-FakeError -Message "Deployment failed with HRESULT: 0x80073CFA, Removal failed. $($package.full)" -Id 'DeploymentError,Microsoft.Windows.Appx.PackageManager.Commands.RemoveAppxPackageCommand' -Category 'WriteError' -Target $package.full)
+    }
+    # What is in a bundle goes with it.
+    $state.appx = @(@($state.appx) | Where-Object -FilterScript { $_.full -ne $package.full -and $_.part_of -ne $package.full })
     Save-FakeState -State $state
 }

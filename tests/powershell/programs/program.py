@@ -110,7 +110,9 @@ def sc(arguments: Arguments) -> int:
     if verb == "stop":
         if service["state"] == "Stopped":
             return refuse("[SC] ControlService FAILED 1062:", 1062)
-        if service["state"].endswith("Pending"):
+        if service["state"].endswith("Pending") or service.get("busy", 0):
+            service["busy"] = service.get("busy", 1) - 1  # so many times
+            save(state)
             return refuse("[SC] ControlService FAILED 1061:", 1061)
         service["state"] = "Stopped"
         save(state)
