@@ -44,7 +44,8 @@ async def round_trip(guest: Guest, folder: Path) -> str:
     if (seen := (await guest.get(path)).decode(errors="replace")) != sent:
         raise PipelineError(f"the guest read {seen!r} from the share, the host wrote {sent!r}")
     await guest.put(returned.encode(), f"{SHARE_AT}/from-guest.txt")
-    back = (folder / "from-guest.txt").read_text()
+    file = folder / "from-guest.txt"
+    back = file.read_bytes().decode(errors="replace") if file.exists() else ""
     if back != returned:
         raise PipelineError(f"the host read {back!r} from the share, the guest wrote {returned!r}")
     return f"a file each way through {SHARE_AT}"

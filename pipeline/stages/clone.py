@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.guest.login import KeyRefused
@@ -41,9 +43,18 @@ class Clone:
     build: Access
 
 
+async def _record(clone: Clone) -> dict[str, Any]:
+    """What first boot wrote down."""
+    content = await clone.guest.get(RECORD)
+    with suppress(ValueError):
+        if isinstance(record := json.loads(content), dict):
+            return record
+    raise PipelineError(f"{RECORD} is no JSON object: {content[:200]!r}")
+
+
 async def first_boot(clone: Clone) -> str:
     """First boot found the consumer's disc and obeyed it."""
-    record = json.loads(await clone.guest.get(RECORD))
+    record = await _record(clone)
     wanted = {"disc": "nocloud", "instance": INSTANCE, "host_name": HOST_NAME, "errors": []}
     named = str(record.get("host_name")).lower()  # Windows says it in upper case
     if {name: record.get(name) for name in wanted} | {"host_name": named} != wanted:
@@ -97,7 +108,7 @@ async def no_passwords(clone: Clone) -> str:
 
 async def lima_is_told(clone: Clone) -> str:
     """Lima's own sign that booting is done is there, and first boot took its disc for Lima's."""
-    record = json.loads(await clone.guest.get(RECORD))
+    record = await _record(clone)
     if record.get("disc") != "lima" or record.get("errors"):
         raise PipelineError(f"first boot recorded {record}, expected Lima's disc and no errors")
     if not await clone.guest.exists(LIMA_DONE):
