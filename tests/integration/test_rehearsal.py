@@ -18,6 +18,7 @@ from pipeline.answers.disc import write_disc
 from pipeline.answers.render import render
 from pipeline.definitions.loader import load
 from pipeline.definitions.model import Firmware, Image
+from pipeline.foundation.files import sha256_bytes
 from pipeline.foundation.paths import Workspace
 from pipeline.foundation.progress import Silent
 from pipeline.foundation.units import Size
@@ -36,6 +37,8 @@ from pipeline.rehearsal.packages import Packages, provide
 pytestmark = pytest.mark.integration
 
 DEADLINE = 240  # seconds; a boot takes 15 on an idle host
+INSTALLED = 600  # seconds; up to the first logon an install takes as long as three boots
+NOTE = b"From the disc of answers.\r\n"
 CHECKOUT = Workspace.default()
 DEFINITIONS = load(CHECKOUT)
 IMAGES = {"uefi": DEFINITIONS.images["rehearsal"], "bios": DEFINITIONS.images["rehearsal-bios"]}
@@ -118,9 +121,12 @@ class Trial:
             for driver in found
             for name, data in driver.files.items()
         }
-        plan = json.dumps({"schema": 1, "name": "bootstrap", "steps": []})
+        payload = {"file": "note.txt", "sha256": sha256_bytes(NOTE)}
+        step = {"id": "note", "kind": "file", "path": r"C:\note.txt", "payloads": [payload]}
+        plan = json.dumps({"schema": 1, "name": "bootstrap", "steps": [step]})
         files |= {"autounattend.xml": answers["autounattend.xml"]}
         files |= {"golden/agent.ps1": b"#\r\n", "golden/bootstrap.json": plan.encode()}
+        files |= {"golden/payload/note.txt": NOTE}
         path = self.folder / "cidata.iso"
         write_disc(path, "GOLDEN", files, private=True)
         return path
@@ -129,11 +135,15 @@ class Trial:
         """Boot with the medium in the first drive, as :meth:`with_drives` does."""
         return self.with_drives(pattern, self.iso, *discs, press=press)
 
-    def with_drives(self, pattern: str, *drives: Path, press: bool = True) -> str:
+    def with_drives(
+        self, pattern: str, *drives: Path, press: bool = True, deadline: float = DEADLINE
+    ) -> str:
         """Boot, press a key at the prompt, wait for a line; return all of COM1."""
-        return run(self._expect(pattern, drives, press))
+        return run(self._expect(pattern, drives, press, deadline))
 
-    async def _expect(self, pattern: str, drives: tuple[Path, ...], press: bool) -> str:
+    async def _expect(
+        self, pattern: str, drives: tuple[Path, ...], press: bool, deadline: float
+    ) -> str:
         disk = self.folder / "disk.qcow2"
         image.create(disk, Size.parse("4G"))
         machine = self.image.machine
@@ -150,7 +160,7 @@ class Trial:
         evidence = self.folder / "evidence"
         async with boot(spec, self.workspace, evidence) as booted:
             async with _answering(booted, press):
-                await booted.console.wait_for(pattern, DEADLINE)
+                await booted.console.wait_for(pattern, deadline)
             await booted.kill()
         return (evidence / "com1.log").read_text(errors="replace")
 
@@ -194,20 +204,31 @@ def test_without_a_key_the_firmware_goes_on(trial: Trial) -> None:
     assert "STAND-IN" not in said
 
 
-@pytest.mark.parametrize(
-    ("trial", "order"),
-    [(("uefi", ()), "other answers medium"), (("bios", ()), "answers medium other")],
-    indirect=["trial"],
-)
+# Each disc stands once at each place. The order of a build itself is the main job's.
+ORDERS = [
+    (("uefi", ()), "medium other answers"),
+    (("uefi", ()), "other answers medium"),
+    (("bios", ()), "answers medium other"),
+]
+
+
+@pytest.mark.parametrize(("trial", "order"), ORDERS, indirect=["trial"])
 def test_the_discs_may_be_in_any_drive(trial: Trial, order: str) -> None:
-    """The medium boots, and Setup finds its answers, its drivers and the agent: by no letter."""
+    """The medium boots, and Setup finds its answers, its drivers and the agent: by no letter.
+
+    Without the drivers there is no disk to install on, and without the agent no step is done.
+    """
     other = trial.folder / "other.iso"
     write_disc(other, "OTHER", {"README.TXT": b"Nothing of ours.\r\n"}, private=False)
     discs = {"medium": trial.iso, "answers": trial.disc(), "other": other}
-    said = trial.with_drives(
-        "GOLDEN pass windowsPE|stalled", *(discs[name] for name in order.split())
-    )
-    assert "GOLDEN pass windowsPE" in said
+    drives = [discs[name] for name in order.split()]
+    ends = "GOLDEN plan bootstrap (done|failed)|STAND-IN"
+    said = trial.with_drives(ends, *drives, deadline=INSTALLED)
+    beacons = [line.partition("GOLDEN ")[2].strip() for line in said.splitlines()]
+    assert [beacon for beacon in beacons if beacon] == [
+        *("pass windowsPE", "pass specialize", "pass oobeSystem"),
+        *("step bootstrap 1/1 note changed", "plan bootstrap done"),
+    ], said
 
 
 STALLS = [
