@@ -9,24 +9,32 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipeline.answers.credentials import Credentials
 from pipeline.answers.payloads import Artifact, resolve
 from pipeline.answers.planning import Plan
-from pipeline.answers.plans import bootstrap_plan, provision_plan
+from pipeline.answers.plans import AUTHORIZED_KEYS, bootstrap_plan, provision_plan
 from pipeline.definitions.model import Image, Step
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.progress import Silent
 from pipeline.guest.agent import TEST, AgentRun, Bundle, run_agent
+from pipeline.guest.checks import Result
 from pipeline.guest.login import GuestUnreachable
 from pipeline.guest.provision import Patience, provision, upload
 from pipeline.guest.ssh import CommandTimeout, Guest
 from pipeline.machine.watch import MachineFault
+from pipeline.stages import check, jobs, payloads, session
+from pipeline.stages.build import Made, Work
+from pipeline.stages.cidata import KEY
 from tests.powershell.fake_machine import GUEST, FakeMachine, find_powershell, package
 from tests.powershell.ssh_machine import (
     NO_SUCH_PROGRAM,
@@ -38,6 +46,7 @@ from tests.powershell.ssh_machine import (
 )
 from tests.unit.answers import samples
 from tests.unit.answers.artifacts import MadeUp
+from tests.unit.stages.stand_ins import IMAGE, installed
 
 pytestmark = pytest.mark.powershell
 
@@ -67,14 +76,19 @@ def image() -> Image:
     return dataclasses.replace(samples.shipped()["windows-server-2022"][0], provision=OWN)
 
 
-def bundle_of(plan: Plan, folder: Path) -> Bundle:
-    """What the stages make of a plan."""
+def tiny(folder: Path) -> Tiny:
+    """All that the plans name, made below ``folder``."""
     (folder / "own script.ps1").write_text(SCRIPT)
     # What this one starts would meet no doubles; test_logon_secret.py runs it.
     ours = folder / "templates" / "guest" / "logon-secret.ps1"
     ours.parent.mkdir(parents=True, exist_ok=True)
     ours.write_text("exit 0\n")
-    resolved = resolve(plan, Tiny(folder))
+    return Tiny(folder)
+
+
+def bundle_of(plan: Plan, folder: Path) -> Bundle:
+    """What the stages make of a plan."""
+    resolved = resolve(plan, tiny(folder))
     return Bundle(plan.name, GUEST / "agent.ps1", resolved.json(), dict(resolved.payloads))
 
 
@@ -225,6 +239,114 @@ def test_commands_are_what_the_contract_says(journey: Journey) -> None:
             )
         ),
     }
+
+
+# The check stage, from the build's key in the plan to the error that stops a build
+
+KEYS = "ProgramData/ssh/administrators_authorized_keys"
+
+
+@dataclass(slots=True)
+class Looked:
+    """What the stage made of a guest as declared, and of one that somebody has meddled with."""
+
+    fake: FakeMachine
+    work: Work
+    made: Made | None = None
+    good: list[Result] = field(default_factory=list)
+    error: PipelineError | None = None
+
+    async def go(self, machine: SshMachine, guest: Guest) -> None:
+        for plan in ("bootstrap", "provision"):
+            await provision(machine.machine, guest, jobs.bundle(self.work, plan), Silent())
+        self.good = await self.look(machine, self.work)
+        self.made = check.concluded(self.work, self.good)
+        (self.fake.c / "Golden/motd.txt").write_text("another\n")
+        (self.fake.c / KEYS).write_text("ssh-ed25519 AAAA somebody\n")
+        again = dataclasses.replace(self.work, folder=self.fake.folder / "again")
+        again.evidence.mkdir(parents=True)
+        results = await self.look(machine, again)
+        with pytest.raises(PipelineError) as raised:
+            check.concluded(again, results)
+        self.error = raised.value
+
+    async def look(self, machine: SshMachine, work: Work) -> list[Result]:
+        """The stage's own work; the folder that it shares is drive Z:."""
+        drive = machine.drives / "Z:"
+        drive.unlink(missing_ok=True)
+        drive.symlink_to(work.folder / "share")
+        results, _ = await check._check(work)
+        return list(results)
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory: pytest.TempPathFactory) -> Looked:
+    if find_powershell() is None:
+        pytest.skip("no powershell and no pwsh on PATH: the guest scripts are not run")
+    fake = FakeMachine(tmp_path_factory.mktemp("a checked guest"))
+    build = dataclasses.replace(installed(fake.folder / "host"), image=image())
+    build.folder("install").parent.mkdir(parents=True)
+    build.workspace.build(IMAGE).joinpath("install").rename(build.folder("install"))
+    work = Work(build, fake.folder / "work", "id")
+    work.evidence.mkdir(parents=True)
+    made = Looked(fake, work)
+
+    async def go(machine: SshMachine, guest: Guest) -> None:
+        monkeypatch.setattr(check, "session", lambda *_: booted(machine, guest))
+        await made.go(machine, guest)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(check, "overlay", lambda work, _: work.folder / "disk.qcow2")
+        patient = classmethod(lambda cls, _: cls(1.0, 1800.0, 60.0))
+        monkeypatch.setattr(session.Patience, "of", patient)
+        monkeypatch.setattr(payloads, "Sources", lambda _: tiny(fake.folder))
+        talk(fake, go)
+    return made
+
+
+@asynccontextmanager
+async def booted(machine: SshMachine, guest: Guest) -> AsyncIterator[Any]:
+    """A session with the guest that runs already; it is not powered off."""
+    watcher = SimpleNamespace(enter=lambda _: None, timings={})
+    yield SimpleNamespace(
+        machine=machine, guest=guest, watcher=watcher, power_off=lambda: asyncio.sleep(0)
+    )
+
+
+def test_every_step_that_the_agent_looked_at_is_a_check(looked: Looked) -> None:
+    plans = {name: looked.fake.golden / f"{name}.json" for name in ("bootstrap", "provision")}
+    steps = [
+        (name, step["id"])
+        for name, plan in plans.items()
+        for step in json.loads(plan.read_text())["steps"]
+    ]
+    assert {("bootstrap", "authorized-keys"), ("provision", "again")} <= set(steps)
+    assert [(r.group, r.name) for r in looked.good] == [("virtio-fs", "round-trip"), *steps]
+    assert [r for r in looked.good if not r.ok] == []
+    assert looked.made is not None
+    assert looked.made.facts == {"passed": len(steps) + 1, "failed": 0}
+
+
+def test_the_key_of_the_build_is_in_the_plan_that_is_looked_at(looked: Looked) -> None:
+    plan = (looked.fake.golden / "bootstrap.json").read_text()
+    key = (looked.work.upstream("install") / f"{KEY}.pub").read_text().strip()
+    assert key in plan
+    assert Credentials.placeholder().public_key not in plan
+
+
+def test_a_step_that_does_not_hold_any_more_stops_the_build(looked: Looked) -> None:
+    """The agent's own words reach the error and the file that CI systems read."""
+    error = looked.error
+    assert error is not None
+    assert error.message.splitlines() == [
+        f"{image().name}: 2 of {len(looked.good)} checks failed:",
+        f"    bootstrap/authorized-keys: {AUTHORIZED_KEYS} has other content",
+        r"    provision/motd: C:\Golden\motd.txt has other content",
+    ]
+    assert "checks.json" in error.hint
+    cases = ET.parse(looked.fake.folder / "again" / "evidence" / "junit.xml").iter("testcase")
+    failed = [case.get("name") for case in cases if case.find("failure") is not None]
+    assert failed == ["authorized-keys", "motd"]
 
 
 # Failures: the error names the step, its kind and what was said
