@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.definitions.model import FirstBoot
 from pipeline.foundation.files import sha256_file
 from pipeline.machine.accelerator import CPU, ENLIGHTENMENTS
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = "consumers"
 SUFFIX = ".j2"
-UEFI_ONLY = frozenset({"cloud-hypervisor.sh"})
+CLOUD_HYPERVISOR = "cloud-hypervisor.sh"
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 # Where distributions keep code and variables: Debian and Ubuntu, Fedora, SUSE, Arch.
@@ -61,11 +62,21 @@ def consumer_files(manifest: Mapping[str, Any], templates: Path) -> dict[str, by
     files = {}
     for template in names:
         name = template.removesuffix(SUFFIX)
-        if name in UEFI_ONLY and manifest["machine"]["firmware"] != "uefi":
-            continue  # it boots nothing else
+        if name == CLOUD_HYPERVISOR and not _fits_cloud_hypervisor(manifest):
+            continue
         text = _environment(root).get_template(template).render(values)
         files[f"{FOLDER}/{name}"] = text.encode()
     return files
+
+
+def _fits_cloud_hypervisor(manifest: Mapping[str, Any]) -> bool:
+    """It boots by UEFI alone, and has no CD drive: a seed is a disk without partitions to it.
+
+    Windows gives such a disk no volume, so first boot would never see it; cloudbase-init reads
+    disks by itself.
+    """
+    cloudbase = manifest["first_boot"] == FirstBoot.CLOUDBASE_INIT
+    return bool(cloudbase and manifest["machine"]["firmware"] == "uefi")
 
 
 def enlightenments() -> dict[str, dict[str, str]]:

@@ -105,6 +105,7 @@ def manifest(
         "build_id": built.build_id,
         "rehearsal": image.rehearsal,
         "user": image.user,
+        "first_boot": str(image.first_boot),
         "windows": {
             "build": facts.build,
             "edition": image.edition,

@@ -33,21 +33,27 @@ VARIANTS = [
 TITLE = """Windows & <b> "quoted" 'single' $(touch /tmp/x) `id` {{ x }} \\"""
 
 
-def manifest(machine: dict[str, Any] | None = None, image: str = "windows-11") -> dict[str, Any]:
+def manifest(
+    machine: dict[str, Any] | None = None, image: str = "windows-11", first_boot: str = "golden"
+) -> dict[str, Any]:
     made = sample(image, DEFINED)
     made["machine"] |= machine or {}
-    return made | {"title": TITLE}
+    return made | {"title": TITLE, "first_boot": first_boot}
 
 
-def files(machine: dict[str, Any] | None = None, image: str = "windows-11") -> dict[str, str]:
-    made = consumer_files(manifest(machine, image), TEMPLATES)
+def files(
+    machine: dict[str, Any] | None = None, image: str = "windows-11", first_boot: str = "golden"
+) -> dict[str, str]:
+    made = consumer_files(manifest(machine, image, first_boot), TEMPLATES)
     return {name.removeprefix(f"{FOLDER}/"): data.decode() for name, data in made.items()}
 
 
-def written(folder: Path, machine: dict[str, Any] | None = None) -> Path:
+def written(
+    folder: Path, machine: dict[str, Any] | None = None, first_boot: str = "golden"
+) -> Path:
     """A version's folder with its consumer files, at a path that has a blank."""
     version = folder / "a version"
-    for name, text in files(machine).items():
+    for name, text in files(machine, first_boot=first_boot).items():
         path = version / FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -68,9 +74,7 @@ def with_stubs(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("image", IMAGES)
 def test_every_image_has_all_of_them(image: str) -> None:
     made = set(files(image=image))
-    uefi = DEFINED.images[image].machine.firmware == "uefi"
-    assert ("cloud-hypervisor.sh" in made) == uefi
-    assert made - {"cloud-hypervisor.sh"} == {
+    assert made == {
         "lima.yaml",
         "libvirt.xml",
         "kubevirt.yaml",
@@ -80,6 +84,21 @@ def test_every_image_has_all_of_them(image: str) -> None:
         "vagrant/box.sh",
         "vagrant/metadata.json",
     }
+
+
+@pytest.mark.parametrize(
+    ("first_boot", "firmware", "there"),
+    [
+        ("cloudbase-init", "uefi", True),
+        ("cloudbase-init", "bios", False),
+        ("golden", "uefi", False),  # it has no CD drive, where our own first boot would look
+    ],
+)
+def test_cloud_hypervisor_is_for_images_that_find_their_seed_on_it(
+    first_boot: str, firmware: str, there: bool
+) -> None:
+    found = consumer_files(manifest({"firmware": firmware}, first_boot=first_boot), TEMPLATES)
+    assert (f"{FOLDER}/cloud-hypervisor.sh" in found) == there
 
 
 def test_nothing_is_left_of_the_templates_and_they_are_reproducible() -> None:
@@ -239,7 +258,7 @@ def test_a_seed_is_a_disc_that_first_boot_finds(tmp_path: Path) -> None:
 
 
 def test_cloud_hypervisor_gets_a_raw_disk_of_its_own(tmp_path: Path) -> None:
-    version = written(tmp_path)
+    version = written(tmp_path, first_boot="cloudbase-init")
     stub(tmp_path, "qemu-img", 'for last; do :; done; echo raw > "$last"')
     stub(tmp_path, "cloud-hypervisor", 'printf "%s\\n" "$@"')
     script = version / FOLDER / "cloud-hypervisor.sh"
@@ -257,7 +276,7 @@ def test_cloud_hypervisor_gets_a_raw_disk_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("machine", VARIANTS)
 def test_shellcheck_finds_nothing(machine: dict[str, Any], tmp_path: Path) -> None:
-    scripts = sorted(written(tmp_path, machine).rglob("*.sh"))
+    scripts = sorted(written(tmp_path, machine, "cloudbase-init").rglob("*.sh"))
     assert len(scripts) >= 3
     run(["shellcheck", "--shell=sh", *scripts], deadline=120)
 
