@@ -54,7 +54,12 @@ TESTS = {
     "agent.ps1": ["test_agent_kinds.py", "test_agent_restarts.py", "test_agent_failures.py"],
     "seal.ps1": ["test_seal.py"],
     "logon-secret.ps1": ["test_logon_secret.py"],
-    "firstboot.ps1": ["test_firstboot.py", "test_cloudbase.py", "test_yaml.py"],
+    "firstboot.ps1": [
+        "test_firstboot.py",
+        "test_cloudbase.py",
+        "test_yaml.py",
+        "test_parity_firstboot.py",
+    ],
 }
 # Kind -> pattern -> replacement. A pattern is applied to one place of one line.
 SWAPS = [

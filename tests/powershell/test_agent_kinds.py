@@ -420,3 +420,23 @@ def test_an_empty_file_an_account_and_a_script_that_are_not_so_any_more(
     assert (machine.folder / "ran").read_text() == "a||\n" * 2
     assert machine.state["groups"][ADMINISTRATORS]
     assert (machine.c / "empty.bin").read_bytes() == b""
+
+
+def test_what_is_the_default_may_be_said(machine: FakeMachine) -> None:
+    value = {"key": "HKLM:\\SOFTWARE\\Own", "name": "Said", "type": "String", "value": "x"}
+    plan = machine.plan(
+        {"id": "value", "kind": "registry", **value},
+        {"id": "sshd", "kind": "service", "name": "sshd", "start": "auto", "state": "running"},
+    )
+    ran = machine.apply(plan)
+    assert ran.states == {"value": "changed", "sshd": "changed"}, ran.text
+
+
+def test_a_plan_is_utf_8(machine: FakeMachine) -> None:
+    """Windows PowerShell reads a file without a byte order mark in the old code page by itself."""
+    step = {"id": "name", "kind": "registry", "key": "HKLM:\\SOFTWARE\\Own", "name": "Name"}
+    path = machine.plan(step | {"value": "j\u00f6rg"})
+    file = machine.golden / "provision.json"
+    file.write_text(file.read_text().replace("\\u00f6", "\u00f6"), "utf-8")
+    assert machine.apply(path).exit == 0
+    assert machine.registry["SOFTWARE\\Own"]["Name"]["data"] == "j\u00f6rg"

@@ -198,7 +198,9 @@ def test_nocloud_is_told(cloud: NoCloud) -> None:
         "GOLDEN firstboot disc nocloud",
         "GOLDEN firstboot ready",
     ]
-    assert "package_update is not known" in cloud.first.text
+    unknown = [line for line in cloud.first.text.splitlines() if "is not known" in line]
+    assert len(unknown) == 1
+    assert "package_update" in unknown[0]
 
 
 def test_keys_are_authorised_with_exact_access(cloud: NoCloud) -> None:
@@ -572,6 +574,13 @@ def test_a_disk_that_cannot_grow_later_is_told(machine: FakeMachine) -> None:
     ]
     machine.change(deny={})
     assert boot(machine).state["partition"]["size"] == 99 << 30
+
+
+def test_a_beacon_is_ascii_whatever_a_disc_says(machine: FakeMachine) -> None:
+    disc_of = nocloud(machine, "#cloud-config\nhostname: \u00f6\u00f6\n", "instance-id: a\n")
+    attach(seal(machine), disc_of)
+    wanted = "GOLDEN firstboot failed host name: '??' cannot be a host name"
+    assert wanted in boot(machine).beacons
 
 
 def test_what_it_did_is_in_its_log(machine: FakeMachine) -> None:
