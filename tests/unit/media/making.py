@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from pycdlib import PyCdlib
 
+from pipeline.definitions.model import Edition, MediaFacts
 from pipeline.foundation.errors import PipelineError
 
 LABEL = "SSS_X64FREE_DV9"
@@ -20,6 +21,15 @@ SERVER = (
     ("Windows Server 2025 SERVERSTANDARD", "ServerStandardEval", "Server"),
     ("Windows Server 2025 SERVERDATACENTERCORE", "ServerDatacenterEval", "Server Core"),
     ("Windows Server 2025 SERVERDATACENTER", "ServerDatacenterEval", "Server"),
+)
+NAMES = [name for name, _, _ in SERVER]
+# What a pin says that is right about this medium.
+FACTS = MediaFacts(
+    build="26100.32230",
+    architecture="amd64",
+    language="en-US",
+    editions=tuple(Edition(index, name) for index, name in enumerate(NAMES, start=1)),
+    evaluation_days=180,
 )
 
 

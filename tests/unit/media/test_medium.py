@@ -8,20 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.definitions.model import Edition, MediaFacts
+from pipeline.definitions.model import Edition
 from pipeline.foundation.errors import PipelineError
 from pipeline.inputs import media
 from pipeline.inputs.media import Medium, check_against, find_edition, read_medium
 from tests.unit.media import making
-
-NAMES = [name for name, _, _ in making.SERVER]
-FACTS = MediaFacts(
-    build="26100.32230",
-    architecture="amd64",
-    language="en-US",
-    editions=tuple(Edition(index, name) for index, name in enumerate(NAMES, start=1)),
-    evaluation_days=180,
-)
+from tests.unit.media.making import FACTS, NAMES
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.definitions.loader import load
-from pipeline.definitions.model import Edition, Kind, MediaFacts, Pin
+from pipeline.definitions.model import Kind, Pin
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.files import read_json, sha256_file
 from pipeline.foundation.paths import ROOT, Workspace
@@ -18,16 +18,8 @@ from pipeline.foundation.units import Sha256
 from pipeline.stages import artifacts
 from pipeline.stages.build import Build
 from tests.unit.media import making
+from tests.unit.media.making import FACTS, NAMES
 from tests.unit.stages.stand_ins import run_alone
-
-NAMES = [name for name, _, _ in making.SERVER]
-FACTS = MediaFacts(
-    build="26100.32230",
-    architecture="amd64",
-    language="en-US",
-    editions=tuple(Edition(index, name) for index, name in enumerate(NAMES, start=1)),
-    evaluation_days=180,
-)
 
 
 def build_of(folder: Path, edition: str = NAMES[1], **claimed: Any) -> Build:
