@@ -148,12 +148,12 @@ def stand_in(folder: Path) -> dict[str, Outcome]:
         patch.setattr(oobe, "random_name", lambda: RANDOM)
         patch.setattr(sshd, "make_host_keys", lambda machine: None)
         patch.setattr(services, "start", lambda machine, name: None)
-        for name, one in DISCS.items():
+        patch.setattr(linux, "label", lambda disc: DISCS[disc].label)
+        for name in DISCS:
+            (folder / name).mkdir()
             for file, text in files_of(name).items():
-                (folder / name).mkdir(exist_ok=True)
                 (folder / name / file).write_text(text)
-            (folder / name).mkdir(exist_ok=True)
-            drives = Drives({"C": side.c, "E": folder / name}, labels={"E": one.label})
+            drives = Drives({"C": side.c, "E": folder / name})
             machine = Machine(side.c, drives, Registry(side.c / FILE))
             if found:
                 firstboot.again(machine)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from . import linux
 from .drivers import beside
 from .winpath import Drives
 
@@ -222,12 +223,11 @@ def lima(root: Path) -> Wishes:
 
 def find(drives: Drives) -> Wishes:
     """What the first disc asks for that is a consumer's, by its label or Lima's file of keys."""
-    for letter, root in sorted(drives.letters.items()):
-        label = drives.labels.get(letter, "").lower()
+    roots = [path for letter, path in sorted(drives.letters.items()) if letter not in ("C", "Z")]
+    for root in roots:
+        label = linux.label(root.name).lower()  # a disc is mounted by its device's name
         if label == "cidata":
             return nocloud(root)
-        if letter not in ("C", "Z") and (
-            label == "autounattend" or beside(root, "ssh_authorized_keys")
-        ):
+        if label == "autounattend" or beside(root, "ssh_authorized_keys"):
             return lima(root)
     return Wishes()

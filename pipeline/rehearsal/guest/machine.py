@@ -40,9 +40,7 @@ class Machine:
     @classmethod
     def at(cls, c: Path) -> Machine:
         """The system in a folder, with the drives that are mounted now."""
-        found = mounted()
-        labels = {letter: linux.label(path.name) for letter, path in found.items()}
-        return cls(c, Drives({"C": c, **found}, labels=labels), Registry(c / FILE))
+        return cls(c, Drives({"C": c, **mounted()}), Registry(c / FILE))
 
     @property
     def release(self) -> str:

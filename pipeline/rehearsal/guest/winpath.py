@@ -37,11 +37,10 @@ def _child(folder: Path, name: str) -> Path:
 
 @dataclass(slots=True)
 class Drives:
-    """Drive letters, the folders they stand for, and the labels of discs."""
+    """Drive letters and the folders they stand for."""
 
     letters: dict[str, Path] = field(default_factory=dict)
     current: str = "C"
-    labels: dict[str, str] = field(default_factory=dict)
 
     def expand(self, text: str) -> str:
         """The text with ``%NAME%`` replaced where Windows has such a variable."""

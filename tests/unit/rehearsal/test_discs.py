@@ -14,6 +14,7 @@ from pipeline.answers.first_boot import nocloud_disc
 from pipeline.rehearsal.guest import discs, linux
 from pipeline.rehearsal.guest.winpath import Drives
 
+READ_LABEL = linux.label
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5leHQgdG8gbm90aGluZw ann@host"
 OTHER = KEY.replace("5leHQ", "6leHQ")
 CONFIG = f"""#cloud-config
@@ -32,13 +33,23 @@ runcmd:
 """
 
 
+@pytest.fixture(autouse=True)
+def _labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    label_all(monkeypatch, "CIDATA")
+
+
+def label_all(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    """Every disc has this label."""
+    monkeypatch.setattr(linux, "label", lambda disc: label)
+
+
 def nocloud(
     root: Path, user: str, meta: str = "instance-id: i-1\nlocal-hostname: meta\n"
 ) -> Drives:
     """A drive with such a disc."""
     (root / "Meta-Data").write_text(meta)
     (root / "user-data").write_text(user)
-    return Drives({"C": root / "none", "D": root}, labels={"D": "CIDATA"})
+    return Drives({"C": root / "none", "D": root})
 
 
 def test_cloud_config(tmp_path: Path) -> None:
@@ -84,13 +95,17 @@ def test_a_script_is_noted(tmp_path: Path) -> None:
     assert discs.find(nocloud(tmp_path, "#ps1\nexit 0\n")).scripts == ["user-data"]
 
 
-def test_limas_disc_is_known_by_its_keys_or_its_label(tmp_path: Path) -> None:
+def test_limas_disc_is_known_by_its_keys_or_its_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "provision.system").mkdir()
     (tmp_path / "provision.system/00000000").write_text("one")
-    drives = Drives({"D": tmp_path}, labels={"D": "autounattend"})
+    drives = Drives({"D": tmp_path})
+    label_all(monkeypatch, "autounattend")
     assert (discs.find(drives).disc, discs.find(drives).keys) == ("lima", [])
     (tmp_path / "ssh_authorized_keys").write_text(f"# comment\n{KEY}\n")
-    found = discs.find(Drives({"D": tmp_path}))
+    label_all(monkeypatch, "")
+    found = discs.find(drives)
     assert (found.disc, found.keys) == ("lima", [KEY])
     assert found.scripts == ["provision.system/00000000"]
     (tmp_path / "provision.system/00000000").write_text("another")
@@ -98,9 +113,11 @@ def test_limas_disc_is_known_by_its_keys_or_its_label(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("label", "disc"), [("cidata", "nocloud"), ("cidat", "none")])
-def test_the_label_makes_a_disc_nocloud(tmp_path: Path, label: str, disc: str) -> None:
-    drives = nocloud(tmp_path, CONFIG)
-    assert discs.find(Drives(drives.letters, labels={"D": label})).disc == disc
+def test_the_label_makes_a_disc_nocloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str, disc: str
+) -> None:
+    label_all(monkeypatch, label)
+    assert discs.find(nocloud(tmp_path, CONFIG)).disc == disc
 
 
 def test_the_label_of_a_disc_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,8 +126,8 @@ def test_the_label_of_a_disc_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         linux, "Path", lambda name: tmp_path / "seed.iso" if name == "/dev/sr0" else real(name)
     )
-    assert linux.label("sr0") == "cidata"
-    assert linux.label("absent") == ""
+    assert READ_LABEL("sr0") == "cidata"
+    assert READ_LABEL("absent") == ""
 
 
 def test_no_disc(tmp_path: Path) -> None:
