@@ -7,7 +7,6 @@ agree: on the disc that is taken, the keys, accounts and names, and whether anyt
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from pipeline.rehearsal.guest import firstboot, linux, oobe, services, sshd
 from pipeline.rehearsal.guest.machine import Machine
 from pipeline.rehearsal.guest.registry import FILE, Registry
 from pipeline.rehearsal.guest.winpath import Drives
-from tests.powershell.fake_machine import FakeMachine, Run, find_powershell
+from tests.powershell.fake_machine import FakeMachine, find_powershell
 from tests.powershell.parity import StandIn, without_linux
-from tests.powershell.test_firstboot import FAST, KEY, LIMA, OTHER, SHOW, attach, disc, seal, show
+from tests.powershell.test_firstboot import KEY, LIMA, OTHER, disc, seal, start_each
 
 pytestmark = pytest.mark.powershell
 
@@ -30,7 +29,6 @@ CONFIG = f"#cloud-config\nssh_authorized_keys:\n  - {KEY}\n"
 USERS = f"users:\n  - default\n  - bob\n  - name: ann\n    ssh_authorized_keys: ['{OTHER}']\n"
 LIMAS = {name: text for name, text in LIMA.items() if not name.startswith("provision")}
 RANDOM = "WIN-RANDOM1"
-LETTERS = "DEFGHIJKLMNOPQRSTUVW"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,33 +106,13 @@ def files_of(name: str) -> dict[str, str]:
 def windows(folder: Path) -> dict[str, Outcome]:
     """Each disc is there for two starts, as a name is given by a restart."""
     machine = seal(FakeMachine(folder))
-    names = list(DISCS)
-    found: dict[str, Outcome] = {}
-    for first in range(0, len(names), len(LETTERS)):
-        part = names[first : first + len(LETTERS)]
-        found |= windows_part(machine, dict(zip(LETTERS, part, strict=False)))
-    return found
 
+    def volume(name: str, letter: str) -> dict[str, Any]:
+        return disc(machine, letter, DISCS[name].label, dict(files_of(name)))
 
-def windows_part(machine: FakeMachine, discs: dict[str, str]) -> dict[str, Outcome]:
-    """Some discs, each with a letter of its own, in one process."""
-    volumes = {
-        name: disc(machine, letter, DISCS[name].label, dict(files_of(name)))
-        for letter, name in discs.items()
-    }
-    attach(machine, *volumes.values())
-    saved = machine.state
-    runs = []
-    for name, volume in volumes.items():
-        for host_name in (RANDOM, DISCS[name].becomes):
-            state = json.loads(json.dumps(saved | {"host_name": host_name, "volumes": [volume]}))
-            runs.append(Run("firstboot.ps1", FAST, state))
-        runs.append(Run(SHOW))
-    ran = machine.run(*runs)
-    assert len(ran) == len(runs), ran[-1].text
-    for volume in volumes.values():
-        shutil.rmtree(volume["folder"])
-    return {name: outcome(*show(one)) for name, one in zip(volumes, ran[2::3], strict=True)}
+    starts = {name: [RANDOM, one.becomes] for name, one in DISCS.items()}
+    found = start_each(machine, starts, volume)
+    return {name: outcome(record, keys) for name, (_, record, keys) in found.items()}
 
 
 def stand_in(folder: Path) -> dict[str, Outcome]:
