@@ -239,6 +239,8 @@ PLANS: list[tuple[Any, str]] = [
     (bad(kind="service", name="x", start="automatic"), "start is 'automatic'"),
     (bad(kind="script", payloads=[PAYLOAD], interpreter="stand-in"), "interpreter is 'stand-in'"),
     (bad(kind="firewall", name="n", display_name="d"), "the key 'port' is missing"),
+    (bad(kind="driver", name="x"), "the key 'payloads' is missing"),
+    (bad(kind="update", kb="KB1"), "the key 'payloads' is missing"),
 ]
 ARGUMENTS: list[tuple[list[str], str]] = [
     ([], "-Mode is ''"),
